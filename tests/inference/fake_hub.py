@@ -1,7 +1,7 @@
-"""The Hugging Face hub as its client library sees it, on this machine's loopback, with repositories in memory.
+"""A local server with the part of the Hugging Face Hub's API that its client library uses; repositories are in memory.
 
-What it does: create a repository, tell which files go by LFS, take LFS files and commits, list and give files of a
-revision, check the YAML of a card. Everything else is 404.
+It creates repositories, selects the files that are uploaded with LFS, receives LFS files and commits, lists and returns
+the files of a revision, and checks the YAML of model cards. Everything else is 404.
 """
 
 from __future__ import annotations
@@ -56,130 +56,134 @@ class FakeHub:
         return self.commit_id(name, len(self.commits[name]) - 1)
 
 
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Requests to `hub`, which a subclass sets."""
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
+    hub: FakeHub
+    protocol_version = "HTTP/1.1"
 
-        def _body(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
-        def _answer(self, code: int, content: bytes, **headers: str) -> None:
-            self.send_response(code)
-            for key, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(key.replace("_", "-"), value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+    def do_POST(self) -> None:
+        body, path = self._body(), unquote(urlsplit(self.path).path)
+        if self.headers.get("Authorization") != "Bearer hf_token":
+            return self._send_json({"error": "Invalid username or password."}, 401)
+        if path == "/api/repos/create":
+            return self._create(json.loads(body))
+        if path == "/api/validate-yaml":
+            return self._validate(json.loads(body)["content"])
+        if re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            return self._send_upload_modes(json.loads(body)["files"])
+        if re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+            return self._send_upload_addresses(json.loads(body)["objects"])
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            commit = self.hub.commit(match[1], [json.loads(line) for line in body.splitlines()])
+            url = f"{self.hub.url}/{match[1]}/commit/{commit}"
+            return self._send_json({"commitUrl": url, "commitOid": commit})
+        return self._send_missing("EntryNotFound")
 
-        def _json(self, value: object, code: int = 200, **headers: str) -> None:
-            self._answer(code, json.dumps(value).encode(), Content_Type="application/json", **headers)
+    def do_PUT(self) -> None:
+        body, oid = self._body(), self.path.rsplit("/", 1)[1]
+        assert hashlib.sha256(body).hexdigest() == oid
+        self.hub.large[oid] = body
+        self._send(200, b"")
 
-        def _missing(self, what: str) -> None:
-            self._json({"error": what}, 404, X_Error_Code=what)
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        try:
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+                return self._send_model(match[1], match[2] or "main")
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/.*)?", path):
+                return self._send_tree(match[1], match[2])
+            if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                commit, files = self.hub.at(match[1], match[2])
+                tag = f'"{hashlib.sha256(files[match[3]]).hexdigest()}"'
+                return self._send(200, files[match[3]], ETag=tag, X_Repo_Commit=commit)
+        except KeyError:
+            return self._send_missing("RepoNotFound" if "resolve" not in path else "EntryNotFound")
+        return self._send_missing("EntryNotFound")
 
-        def do_POST(self) -> None:
-            body, path = self._body(), unquote(urlsplit(self.path).path)
-            if self.headers.get("Authorization") != "Bearer hf_token":
-                return self._json({"error": "Invalid username or password."}, 401)
-            if path == "/api/repos/create":
-                return self._create(json.loads(body))
-            if path == "/api/validate-yaml":
-                return self._validate(json.loads(body)["content"])
-            if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
-                files = json.loads(body)["files"]
-                modes = [
-                    {
-                        "path": file["path"],
-                        "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
-                        "shouldIgnore": False,
-                    }
-                    for file in files
-                ]
-                return self._json({"files": modes})
-            if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
-                objects = json.loads(body)["objects"]
-                there = [
-                    {**item, "actions": {"upload": {"href": f"{hub.url}/lfs/{item['oid']}"}}}
-                    for item in objects
-                ]
-                return self._json({"transfer": "basic", "objects": there})
-            if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
-                lines = [json.loads(line) for line in body.splitlines()]
-                made = hub.commit(found[1], lines)
-                return self._json({"commitUrl": f"{hub.url}/{found[1]}/commit/{made}", "commitOid": made})
-            return self._missing("EntryNotFound")
+    do_HEAD = do_GET
 
-        def _create(self, asked: dict[str, Any]) -> None:
-            name = f"{asked.get('organization') or 'me'}/{asked['name']}"
-            if name in hub.commits:
-                return self._json({"error": "exists", "url": f"{hub.url}/{name}"}, 409)
-            hub.commits[name] = [{".gitattributes": b"*.safetensors filter=lfs\n"}]
-            hub.private[name] = asked.get("visibility") == "private" or asked.get("private") is True
-            return self._json({"url": f"{hub.url}/{name}", "name": name, "id": name})
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        def _validate(self, content: str) -> None:
-            """As the hub does, for what can be checked without it: YAML, with figures that belong to something."""
-            errors = []
-            try:
-                head = yaml.safe_load(content.split("---")[1])
-                for model in head.get("model-index", []):
-                    for result in model["results"]:
-                        assert result["task"]["type"]
-                        assert result["dataset"]["type"]
-                        assert result["dataset"]["name"]
-                        assert all({"type", "value"} <= metric.keys() for metric in result["metrics"])
-            except Exception as error:
-                errors.append({"message": f"{type(error).__name__}: {error}"})
-            self._json({"errors": errors, "warnings": []}, 400 if errors else 200)
+    def _send(self, code: int, content: bytes, **headers: str) -> None:
+        self.send_response(code)
+        for key, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(key.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
-        def do_PUT(self) -> None:
-            body, oid = self._body(), self.path.rsplit("/", 1)[1]
-            assert hashlib.sha256(body).hexdigest() == oid
-            hub.large[oid] = body
-            self._answer(200, b"")
+    def _send_json(self, value: object, code: int = 200, **headers: str) -> None:
+        self._send(code, json.dumps(value).encode(), Content_Type="application/json", **headers)
 
-        def do_GET(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            try:
-                if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
-                    commit, files = hub.at(found[1], found[2] or "main")
-                    siblings = [{"rfilename": file} for file in files]
-                    return self._json(
-                        {"id": found[1], "sha": commit, "siblings": siblings, "private": True, "tags": []}
-                    )
-                if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/.*)?", path):
-                    _, files = hub.at(found[1], found[2])
-                    tree = [
-                        {
-                            "type": "file",
-                            "path": file,
-                            "size": len(data),
-                            "oid": hashlib.sha1(data).hexdigest(),
-                        }
-                        for file, data in files.items()
-                    ]
-                    return self._json(tree)
-                if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-                    commit, files = hub.at(found[1], found[2])
-                    tag = f'"{hashlib.sha256(files[found[3]]).hexdigest()}"'
-                    return self._answer(200, files[found[3]], ETag=tag, X_Repo_Commit=commit)
-            except KeyError:
-                return self._missing("RepoNotFound" if "resolve" not in path else "EntryNotFound")
-            return self._missing("EntryNotFound")
+    def _send_missing(self, code: str) -> None:
+        self._send_json({"error": code}, 404, X_Error_Code=code)
 
-        do_HEAD = do_GET
+    def _create(self, request: dict[str, Any]) -> None:
+        name = f"{request.get('organization') or 'me'}/{request['name']}"
+        if name in self.hub.commits:
+            return self._send_json({"error": "exists", "url": f"{self.hub.url}/{name}"}, 409)
+        self.hub.commits[name] = [{".gitattributes": b"*.safetensors filter=lfs\n"}]
+        self.hub.private[name] = request.get("visibility") == "private" or request.get("private") is True
+        return self._send_json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
 
-    return Handler
+    def _validate(self, content: str) -> None:
+        """As the hub does: the card is YAML, and each metric has a task and a data set."""
+        errors = []
+        try:
+            head = yaml.safe_load(content.split("---")[1])
+            for model in head.get("model-index", []):
+                for result in model["results"]:
+                    assert result["task"]["type"]
+                    assert result["dataset"]["type"]
+                    assert result["dataset"]["name"]
+                    assert all({"type", "value"} <= metric.keys() for metric in result["metrics"])
+        except Exception as error:
+            errors.append({"message": f"{type(error).__name__}: {error}"})
+        self._send_json({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+    def _send_upload_modes(self, files: list[dict[str, Any]]) -> None:
+        """Weights go by LFS, other files into the commit."""
+        modes = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                "shouldIgnore": False,
+            }
+            for file in files
+        ]
+        self._send_json({"files": modes})
+
+    def _send_upload_addresses(self, objects: list[dict[str, Any]]) -> None:
+        addresses = [
+            {**item, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}"}}} for item in objects
+        ]
+        self._send_json({"transfer": "basic", "objects": addresses})
+
+    def _send_model(self, name: str, revision: str) -> None:
+        commit, files = self.hub.at(name, revision)
+        siblings = [{"rfilename": file} for file in files]
+        self._send_json({"id": name, "sha": commit, "siblings": siblings, "private": True, "tags": []})
+
+    def _send_tree(self, name: str, revision: str) -> None:
+        _, files = self.hub.at(name, revision)
+        tree = [
+            {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for file, data in files.items()
+        ]
+        self._send_json(tree)
 
 
 @contextmanager
 def serving() -> Iterator[FakeHub]:
     """A hub that listens while the context lasts."""
     hub = FakeHub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    handler = type("_HandlerOfHub", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
