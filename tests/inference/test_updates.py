@@ -1,80 +1,21 @@
-"""Learning in several updates: what it gives, what it leaves alone, what it refuses."""
+"""Learning in several updates: equality with one run, clips that cannot be learned, concurrent predictions."""
 
 from __future__ import annotations
 
-import json
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from trained_recognizers import STEPS, clips_of, same, trained, without
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
 from avcil.inference.evaluated_learning import learn_and_evaluate
 from avcil.inference.held_out import HeldOut
 from avcil.methods.registry import method_names
 from avcil.saved_models.folder import load_saved
-from avcil.training.config import TrainConfig
-from avcil.training.run import train
-
-STEPS = [["c1", "c0"], ["c2", "c5"], ["c3", "c4"]]
-WIDE = ("features=60",)
-OPTIONS = {"ranpac": WIDE, "slda": WIDE, "rls": (*WIDE, "stream_features=20")}
-
-
-def trained(
-    folder: Path, store: Path, method: str, steps: int, *, modality: str = "audio-visual", **more
-) -> Recognizer:
-    """A recognizer of the first `steps` steps."""
-    out = folder / f"{method}-{modality}-{steps}"
-    file = folder / f"steps{steps}.json"
-    file.write_text(json.dumps(STEPS[:steps]))
-    settings = {
-        "epochs": 2,
-        "selection": "last",
-        "exemplars": 12,
-        "batch_size": 8,
-        "exemplar_batch_size": 4,
-    } | more
-    options = settings.pop("set", OPTIONS.get(method, ()))
-    config = TrainConfig(
-        features=store, out=out, method=method, modality=modality, steps=file, set=options, **settings
-    )
-    train(config, quiet=True)
-    return Recognizer.load(out)
-
-
-def clips_of(store: Path, labels: list[str], split: str = "train") -> tuple[list[ClipFeatures], list[str]]:
-    """Features of a store's clips, and their classes, class by class in the order given."""
-    opened = FeatureStore(store)
-    rows = [
-        row
-        for label in labels
-        for row, clip in enumerate(opened.clips)
-        if (clip.label, clip.split) == (label, split)
-    ]
-    features = [
-        ClipFeatures(
-            audio=torch.from_numpy(opened.audio([row])).float(),
-            visual=torch.from_numpy(opened.visual([row])).float(),
-            clip_id=opened.clips[row].clip_id,
-        )
-        for row in rows
-    ]
-    return features, [opened.clips[row].label for row in rows]
-
-
-def same(one: Recognizer, other: Recognizer) -> bool:
-    """Assert that two recognizers are equal bit for bit, including their learning state."""
-    a, b = one.snapshot(), other.snapshot()
-    pairs = [(a.model.tensors(), b.model.tensors()), (a.learning.tensors, b.learning.tensors)]
-    equal = all(x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x) for x, y in pairs)
-    return equal and a.labels == b.labels and a.learning.to_dict() == b.learning.to_dict()
 
 
 @pytest.mark.parametrize("method", [name for name in method_names() if name != "joint"])
@@ -158,11 +99,6 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
     assert len(report.problems) == 5
 
 
-def without(part: str, clips: list[ClipFeatures]) -> list[ClipFeatures]:
-    """The clips without one modality."""
-    return [replace(clip, **{part: None}) for clip in clips]
-
-
 def test_clips_without_a_modality(store, tmp_path):
     """blade learns a class from clips without audio and without frames, saves, forgets and merges them."""
     first, second = clips_of(store, ["c2"]), clips_of(store, ["c5"])
@@ -197,73 +133,6 @@ def test_note_on_the_best_epoch(store, tmp_path):
     recognizer = trained(tmp_path, store, "fine-tuning", 1, selection="best")
     assert "used its last epoch" in recognizer.learn(*clips_of(store, ["c2"])).notes[0]
     assert not trained(tmp_path, store, "blade", 1, selection="best").learn(*clips_of(store, ["c2"])).notes
-
-
-@pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
-def test_forgetting_equals_not_learning(method, store, tmp_path):
-    """After learning and forgetting, the moments are the same up to rounding; a class without clips is removed."""
-    options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
-    recognizer = trained(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
-    state = recognizer.snapshot()
-    clips, labels = clips_of(store, ["c2"])
-    recognizer.learn(clips, labels)
-    recognizer.forget(clips, labels)
-    assert recognizer.classes_ == ("c1", "c0")
-    assert recognizer.counts == {"c1": 8, "c0": 8}
-    after = recognizer.snapshot().learning.tensors
-    sums = [name for name in after if name.startswith(("moments", "stream"))]
-    assert len(sums) >= 2
-    for name in sums:
-        torch.testing.assert_close(after[name], state.learning.tensors[name], rtol=1e-7, atol=1e-7)
-
-
-def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
-    """Features are rounded to the dtype of the store for learning and for forgetting."""
-    recognizer = trained(tmp_path, store, "blade", 1)
-    before = recognizer.snapshot().learning.tensors
-    clips, labels = clips_of(store, ["c2"])
-    fine = [replace(clip, audio=clip.audio * 1.0001, visual=clip.visual * 1.0001) for clip in clips]
-    recognizer.learn(fine, labels)
-    recognizer.forget(fine, labels)
-    after = recognizer.snapshot().learning.tensors
-    for name in ("moments.audio.within", "moments.visual.within"):
-        torch.testing.assert_close(after[name], before[name], rtol=1e-10, atol=1e-10)
-    assert torch.equal(after["sample.vectors"], before["sample.vectors"])
-
-
-def test_forgetting_a_class(store, tmp_path):
-    """It is never predicted and can be learned again; for other methods, the error lists those that can forget."""
-    recognizer = trained(tmp_path, store, "blade", 2)
-    clips, labels = clips_of(store, ["c0", "c5"], "test")
-    recognizer.forget_class("c1")
-    assert recognizer.classes_ == ("c0", "c2", "c5")
-    assert np.mean([a == b for a, b in zip(recognizer.predict(clips), labels, strict=True)]) > 0.8
-    recognizer.save(tmp_path / "less")
-    again = Recognizer.load(tmp_path / "less")
-    again.learn(*clips_of(store, ["c1"]))
-    assert again.classes_ == ("c0", "c2", "c5", "c1")
-    with pytest.raises(InputError, match="has no class 'c9'"):
-        again.forget_class("c9")
-    with pytest.raises(InputError, match=r"cannot forget.*blade.*ranpac, rls, slda"):
-        trained(tmp_path, store, "lwf", 1).forget_class("c0")
-
-
-def test_undo_and_renaming(store, tmp_path):
-    """A snapshot restores the state; a new name is in predictions, counts and the saved model."""
-    recognizer = trained(tmp_path, store, "icarl", 1)
-    before = recognizer.snapshot()
-    clips, _ = clips_of(store, ["c0"], "test")
-    first = recognizer.predict_proba(clips)
-    recognizer.learn(*clips_of(store, ["c2"]))
-    assert recognizer.predict_proba(clips).shape == (4, 3)
-    recognizer.restore(before)
-    np.testing.assert_array_equal(recognizer.predict_proba(clips), first)
-    recognizer.rename("c0", "owl")
-    assert recognizer.classes_ == ("c1", "owl")
-    recognizer.save(tmp_path / "named")
-    assert Recognizer.load(tmp_path / "named").learn(*clips_of(store, ["c2"])).new == {"c2": 8}
-    with pytest.raises(InputError, match=r"differ only|already"):
-        recognizer.rename("owl", "C1")
 
 
 def test_threads_predict_while_one_learns(store, tmp_path):
@@ -322,48 +191,6 @@ def test_single_clips_and_lists(store, tmp_path):
     assert recognizer.predict_proba(clips[0]).shape == (2,)
     with pytest.raises(InputError, match="fingerprint lacks"):
         recognizer.predict(Clip(clip_id="x", path=Path("x.mp4"), label="?", split="test"))
-
-
-@pytest.mark.parametrize("method", ["av-cil", "icarl", "blade", "ranpac"])
-def test_models_of_version_1(method, tmp_path):
-    """They give the same predictions; they cannot learn, and the error gives the reason; saving converts them."""
-    folder = Path(__file__).parent / "version_1" / method
-    recognizer = Recognizer.load(folder)
-    draw = torch.Generator().manual_seed(0)
-    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
-    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
-    expected = json.loads((folder / "expected.json").read_text())
-    np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
-    assert recognizer.counts is None
-    with pytest.raises(InputError, match="saved without the files for further learning"):
-        recognizer.learn(clips, ["new"] * 3)
-    recognizer.save(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 5
-    saved = Recognizer.load(tmp_path / "new")
-    np.testing.assert_array_equal(saved.predict_proba(clips), recognizer.predict_proba(clips))
-
-
-def test_blade_of_version_2_can_learn(new_store, tmp_path):
-    """A model of format 2 gives the same predictions; learning converts its statistics."""
-    folder = Path(__file__).parent / "version_2" / "blade"
-    recognizer = Recognizer.load(folder)
-    draw = torch.Generator().manual_seed(0)
-    audio, visual = torch.randn(3, 10, generator=draw), torch.randn(3, 2, 3, 12, generator=draw)
-    clips = [ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1]) for i in range(3)]
-    expected = json.loads((folder / "expected.json").read_text())
-    np.testing.assert_allclose(recognizer.predict_proba(clips), expected, rtol=1e-5, atol=1e-7)
-
-    config = TrainConfig(
-        features=new_store(classes=4), out=tmp_path / "run", method="blade", classes_per_step=2
-    )
-    train(config, quiet=True)
-    today = Recognizer.load(tmp_path / "run")
-    for either in (recognizer, today):
-        either.learn(clips, ["new"] * 3)
-    one, other = (either.snapshot().learning.tensors for either in (recognizer, today))
-    for name in (f"{part}.{kind}" for part in ("audio", "visual") for kind in ("counts", "means", "within")):
-        torch.testing.assert_close(one[f"moments.{name}"], other[f"moments.{name}"], rtol=1e-6, atol=1e-6)
-    assert recognizer.predict(clips) == today.predict(clips)
 
 
 def test_the_card_and_other_folders(store, tmp_path):

@@ -1,0 +1,80 @@
+"""Forgetting clips and classes, renaming and undo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from trained_recognizers import OPTIONS, WIDE, clips_of, trained
+
+from avcil.errors import InputError
+from avcil.inference import Recognizer
+
+
+@pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
+def test_forgetting_equals_not_learning(method, store, tmp_path):
+    """After learning and forgetting, the moments are the same up to rounding; a class without clips is removed."""
+    options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
+    recognizer = trained(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
+    state = recognizer.snapshot()
+    clips, labels = clips_of(store, ["c2"])
+    recognizer.learn(clips, labels)
+    recognizer.forget(clips, labels)
+    assert recognizer.classes_ == ("c1", "c0")
+    assert recognizer.counts == {"c1": 8, "c0": 8}
+    after = recognizer.snapshot().learning.tensors
+    sums = [name for name in after if name.startswith(("moments", "stream"))]
+    assert len(sums) >= 2
+    for name in sums:
+        torch.testing.assert_close(after[name], state.learning.tensors[name], rtol=1e-7, atol=1e-7)
+
+
+def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
+    """Features are rounded to the dtype of the store for learning and for forgetting."""
+    recognizer = trained(tmp_path, store, "blade", 1)
+    before = recognizer.snapshot().learning.tensors
+    clips, labels = clips_of(store, ["c2"])
+    fine = [replace(clip, audio=clip.audio * 1.0001, visual=clip.visual * 1.0001) for clip in clips]
+    recognizer.learn(fine, labels)
+    recognizer.forget(fine, labels)
+    after = recognizer.snapshot().learning.tensors
+    for name in ("moments.audio.within", "moments.visual.within"):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-10, atol=1e-10)
+    assert torch.equal(after["sample.vectors"], before["sample.vectors"])
+
+
+def test_forgetting_a_class(store, tmp_path):
+    """It is never predicted and can be learned again; for other methods, the error lists those that can forget."""
+    recognizer = trained(tmp_path, store, "blade", 2)
+    clips, labels = clips_of(store, ["c0", "c5"], "test")
+    recognizer.forget_class("c1")
+    assert recognizer.classes_ == ("c0", "c2", "c5")
+    assert np.mean([a == b for a, b in zip(recognizer.predict(clips), labels, strict=True)]) > 0.8
+    recognizer.save(tmp_path / "less")
+    again = Recognizer.load(tmp_path / "less")
+    again.learn(*clips_of(store, ["c1"]))
+    assert again.classes_ == ("c0", "c2", "c5", "c1")
+    with pytest.raises(InputError, match="has no class 'c9'"):
+        again.forget_class("c9")
+    with pytest.raises(InputError, match=r"cannot forget.*blade.*ranpac, rls, slda"):
+        trained(tmp_path, store, "lwf", 1).forget_class("c0")
+
+
+def test_undo_and_renaming(store, tmp_path):
+    """A snapshot restores the state; a new name is in predictions, counts and the saved model."""
+    recognizer = trained(tmp_path, store, "icarl", 1)
+    before = recognizer.snapshot()
+    clips, _ = clips_of(store, ["c0"], "test")
+    first = recognizer.predict_proba(clips)
+    recognizer.learn(*clips_of(store, ["c2"]))
+    assert recognizer.predict_proba(clips).shape == (4, 3)
+    recognizer.restore(before)
+    np.testing.assert_array_equal(recognizer.predict_proba(clips), first)
+    recognizer.rename("c0", "owl")
+    assert recognizer.classes_ == ("c1", "owl")
+    recognizer.save(tmp_path / "named")
+    assert Recognizer.load(tmp_path / "named").learn(*clips_of(store, ["c2"])).new == {"c2": 8}
+    with pytest.raises(InputError, match=r"differ only|already"):
+        recognizer.rename("owl", "C1")
