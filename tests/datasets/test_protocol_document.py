@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avcil.datasets.protocols import MODALITIES, PROTOCOLS
-from avcil.experiments.entries import VARIANTS
+from avcil.experiments.method_specs import VARIANTS
 from avcil.runs.metrics import all_metrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from avcil.encoders.audio_vit import AudioViT
 from avcil.errors import InputError
 from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
-from avcil.features.show import describe
+from avcil.features.show import summarize
 from avcil.features.verify import verify
 from avcil.inference.clip_features import ClipReader
 from avcil.media import read_clip, write_video
@@ -99,7 +99,7 @@ def test_audio_tokens_are_kept_on_request(clips: list[Clip], checkpoint: Path, t
     np.testing.assert_allclose(kept.audio([2, 0]), normed, atol=1e-5)
     assert np.array_equal(kept.audio(range(3)), plain.audio(range(3)))
     assert "audio_tokens" not in plain.manifest.to_dict()
-    assert "audio tokens 512 x 64" in describe(tmp_path / "with").text()
+    assert "audio tokens 512 x 64" in summarize(tmp_path / "with").text()
     assert verify(tmp_path / "with").is_intact
     with pytest.raises(InputError, match="has no audio tokens"):
         plain.audio_tokens([0])

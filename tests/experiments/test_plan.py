@@ -11,7 +11,7 @@ import pytest
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.experiments.config import ReproduceConfig
-from avcil.experiments.entries import PAPER_METHODS, VARIANTS, parse_entry
+from avcil.experiments.method_specs import PAPER_METHODS, VARIANTS, parse_method_spec
 from avcil.experiments.plan import make_plan
 from avcil.experiments.status import plan_status
 from avcil.experiments.studies import STUDIES, step_sizes
@@ -64,15 +64,15 @@ def test_default_rows_and_columns_are_those_of_the_paper(store: Path) -> None:
 @pytest.mark.parametrize("name", sorted({*VARIANTS, *PAPER_METHODS}))
 def test_every_variant_is_a_method_with_options_that_it_has(name: str) -> None:
     """Each variant has valid options of its method."""
-    entry = parse_entry(name)
+    entry = parse_method_spec(name)
     assert entry.method in method_names()
     parse_options(load_method(entry.method), entry.settings, name=entry.method)
 
 
 def test_options_of_a_row_are_added_to_those_of_its_variant() -> None:
     """Later options replace earlier ones, as on the command line."""
-    assert parse_entry("icarl-nme:herding=release").settings == ("classifier=nme", "herding=release")
-    assert parse_entry("av-cil-no-class:lambda-class=0.2").settings == ("lambda_class=0.2",)
+    assert parse_method_spec("icarl-nme:herding=release").settings == ("classifier=nme", "herding=release")
+    assert parse_method_spec("av-cil-no-class:lambda-class=0.2").settings == ("lambda_class=0.2",)
 
 
 def test_published_benchmarks_have_published_epochs_and_exemplars(store: Path) -> None:

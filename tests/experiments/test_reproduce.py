@@ -24,7 +24,7 @@ from avcil.errors import InputError
 from avcil.experiments import datasets
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.plan import PlannedRun
-from avcil.experiments.reproduce import describe, failures_text, reproduce
+from avcil.experiments.reproduce import describe_plan, failures_text, reproduce
 from avcil.experiments.runner import Outcome
 from avcil.features import FeatureStore
 from avcil.training import resolve as resolving
@@ -151,7 +151,7 @@ def test_interruptions_neither_lose_nor_repeat_events(undisturbed: Path, store: 
         assert kept.items() <= stamps(out).items()
         kept = stamps(out)
     wanted = config(store, out)
-    assert f"6 runs: {len(kept)} finished" in describe(wanted)
+    assert f"6 runs: {len(kept)} finished" in describe_plan(wanted)
     assert reproduce(wanted, runner=Inline(), quiet=True).failed == ()
     assert kept.items() <= stamps(out).items()
     assert tables(out) == tables(undisturbed)
@@ -233,7 +233,7 @@ def test_more_seeds_add_runs(undisturbed: Path, store: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     reproduce(config(store, out, seeds=(0,)), runner=Inline(), quiet=True)
     before = stamps(out)
-    plan = describe(config(store, out, jobs=2))
+    plan = describe_plan(config(store, out, jobs=2))
     assert plan.endswith("6 runs: 3 finished, 0 started, 3 not started; 2 in parallel, 1 thread(s) each")
     reproduce(config(store, out), runner=Inline(), quiet=True)
     assert before.items() <= stamps(out).items()

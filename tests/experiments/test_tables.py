@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avcil.experiments.entries import parse_entry
+from avcil.experiments.method_specs import parse_method_spec
 from avcil.experiments.plan import Plan, PlannedRun
 from avcil.experiments.render import as_html, as_latex, as_markdown, as_text
 from avcil.experiments.results import DatasetResults, FinishedRun, Group
@@ -42,7 +42,7 @@ def group(row: str, values: list[float], *, modality: str = "audio", planned: in
             name=f"{row}-{seed}",
             dataset="d",
             row=row,
-            entry=parse_entry(row),
+            entry=parse_method_spec(row),
             condition="",
             modality=modality,
             seed=seed,

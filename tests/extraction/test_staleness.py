@@ -14,7 +14,7 @@ from avcil.extraction.extract import extract
 from avcil.features import FeatureStore
 from avcil.features.failures import read_failures
 from avcil.features.index import read_index
-from avcil.features.show import describe
+from avcil.features.show import summarize
 from avcil.features.verify import verify
 
 
@@ -111,7 +111,7 @@ def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
     report = run(clips[:3], store)
     assert "stored, but not in this list: 1; training does not use them (--add uses them)" in report.text()
     assert [clip.clip_id for clip in FeatureStore(store).clips] == ["c0", "c1", "c2"]
-    assert "not in use, since the last clip list does not contain them: 1" in describe(store).text()
+    assert "not in use, since the last clip list does not contain them: 1" in summarize(store).text()
     found = verify(store, clips[:3])
     assert found.is_intact
     assert [(f.kind, f.where) for f in found.problems] == [("unlisted", ("c3",))]

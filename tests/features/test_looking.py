@@ -14,7 +14,7 @@ from avcil.data.clips import Clip, write_clips
 from avcil.errors import InputError
 from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
 from avcil.features.compare import compare
-from avcil.features.show import describe
+from avcil.features.show import summarize
 from avcil.features.verify import verify
 
 
@@ -42,7 +42,7 @@ def one_shard(store: Path) -> Path:
 
 
 def test_shown_counts_are_those_of_the_store(store: Path) -> None:
-    found = describe(store)
+    found = summarize(store)
     assert found.counts["c0"] == {"train": 8, "val": 3, "test": 4}
     assert found.to_dict()["clips"] == 90
     assert "total" in found.text()
@@ -57,7 +57,7 @@ def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> Non
         with FeatureWriter(folder, Manifest(audio=FeatureSpec(shape=(4,)))) as writer:
             clip = Clip(clip_id="x", path=Path("x.mp4"), label="a", split="train")
             writer.add(clip, audio=np.arange(4.0), remark=remark)
-        found = describe(folder)
+        found = summarize(folder)
         assert found.to_dict()["remarks"] == ({remark: 1} if remark else {})
         assert ("track ends at 3.20 s of 10.00 s (such as 'x')" in found.text()) == bool(remark)
         fingerprints.append(found.fingerprint)

@@ -215,4 +215,4 @@ def test_the_name_of_a_variant(site):
     with pytest.raises(
         InputError, match=r"variant of icarl in avcil, and a method of the package variant 1\.0"
     ):
-        entries.parse_entry("icarl-nme")
+        entries.parse_method_spec("icarl-nme")

@@ -41,7 +41,6 @@ def test_golden_matrix(name, expected, scale):
 def test_golden_accuracy_per_step():
     """The accuracy of each step, weighted by the tasks' sizes."""
     assert np.round(metrics.accuracy_per_step(GOLDEN, SIZES), 2).tolist() == [60, 75, 80, 68.29]
-    assert metrics.accuracy(GOLDEN, SIZES, 2) == 80
 
 
 def matrices(least=2):

@@ -27,9 +27,9 @@ class ShowStore:
 
     def run(self) -> None:
         """Print it."""
-        from avcil.features.show import describe
+        from avcil.features.show import summarize
 
-        _print(describe(self.store), as_json=self.json)
+        _print(summarize(self.store), as_json=self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

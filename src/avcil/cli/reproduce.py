@@ -11,10 +11,10 @@ __all__ = ["Args", "run"]
 
 def run(args: Args) -> int:
     """Print the plan, or train the runs and print the tables. Returns 1 if a run failed."""
-    from avcil.experiments.reproduce import describe, failures_text, reproduce
+    from avcil.experiments.reproduce import describe_plan, failures_text, reproduce
 
     if args.dry_run:
-        print(describe(args))
+        print(describe_plan(args))
         return 0
     done = reproduce(args)
     print(done.text)

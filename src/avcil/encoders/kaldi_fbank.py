@@ -36,11 +36,11 @@ def fbank(waveform: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarra
     before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
     fft = 1 << (size - 1).bit_length()
     power = np.abs(np.fft.rfft((windows - PREEMPHASIS * before) * np.hanning(size), fft)) ** 2
-    return np.log(np.maximum(power @ mel_triangles(bands, sample_rate, fft).T, FLOOR))
+    return np.log(np.maximum(power @ _mel_triangles(bands, sample_rate, fft).T, FLOOR))
 
 
 @lru_cache(maxsize=8)
-def mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
+def _mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float64, linear in mel, not in Hz."""
     lowest, highest = _mel(np.array([LOWEST, sample_rate / 2]))
     edges = np.linspace(lowest, highest, bands + 2)

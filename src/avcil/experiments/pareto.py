@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avcil.experiments.entries import UPPER_BOUND
 from avcil.experiments.footprint import footprint
+from avcil.experiments.method_specs import UPPER_BOUND
 from avcil.experiments.plan import Plan
 from avcil.experiments.results import DatasetResults, Group
 from avcil.runs.groups import MeanStd

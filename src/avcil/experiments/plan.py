@@ -16,7 +16,7 @@ from avcil.errors import InputError, unknown_name
 from avcil.experiments.conditions import Condition, make_conditions
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.datasets import Dataset, open_datasets, slug
-from avcil.experiments.entries import Entry, merge_options, parse_entry
+from avcil.experiments.method_specs import MethodSpec, merge_options, parse_method_spec
 from avcil.experiments.recipes import find_recipe, has_recipes, option_text
 from avcil.experiments.studies import STUDIES, Study
 from avcil.features import FeatureStore
@@ -39,7 +39,7 @@ class PlannedRun:
     dataset: str
     row: str
     """Name of the table row: the entry, and the condition if several are compared."""
-    entry: Entry
+    entry: MethodSpec
     condition: str
     modality: str
     seed: int
@@ -84,7 +84,7 @@ def make_plan(config: ReproduceConfig) -> Plan:
     if config.study not in STUDIES:
         raise unknown_name("study", config.study, STUDIES)
     study = STUDIES[config.study]
-    entries = tuple(map(parse_entry, config.methods or study.methods))
+    entries = tuple(map(parse_method_spec, config.methods or study.methods))
     datasets = open_datasets(config)
     modalities = _modalities(config, study, datasets)
     repeats = list(itertools.product(config.class_order_seeds or (None,), config.seeds))
@@ -144,7 +144,7 @@ def _by_reason(cells: Sequence[LeftOut]) -> list[str]:
     return [f"{', '.join(names)} ({reason})" for reason, names in entries.items()]
 
 
-def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str) -> str | None:
+def _why_left_out(config: ReproduceConfig, dataset: Dataset, entry: MethodSpec, modality: str) -> str | None:
     allowed = load_method(entry.method).modalities
     if modality not in allowed:
         return f"not for the modality {modality}, only {_listed(allowed)}"
@@ -164,7 +164,7 @@ def _has_epochs(config: ReproduceConfig, dataset: Dataset) -> bool:
     return config.epochs is not None or "epochs" in dataset.stream.kind.settings()
 
 
-def _needs_epochs(config: ReproduceConfig, dataset: Dataset, entry: Entry) -> bool:
+def _needs_epochs(config: ReproduceConfig, dataset: Dataset, entry: MethodSpec) -> bool:
     """Whether it is a gradient method on a published benchmark without published or given epochs."""
     is_gradient = issubclass(load_method(entry.method), GradientMethod)
     is_given = _has_epochs(config, dataset) or has_recipes(entry.method)
@@ -177,7 +177,11 @@ def _epochs(dataset: Dataset, modality: str) -> int:
 
 
 def _cell(
-    config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str, conditions: Sequence[Condition]
+    config: ReproduceConfig,
+    dataset: Dataset,
+    entry: MethodSpec,
+    modality: str,
+    conditions: Sequence[Condition],
 ) -> Iterator[PlannedRun]:
     """The runs of one entry and modality: conditions, class orders and seeds."""
     rehearses = load_method(entry.method).rehearsal != "none"
@@ -218,7 +222,7 @@ def _cell(
 
 
 def _options(
-    config: ReproduceConfig, dataset: Dataset, entry: Entry, modality: str, condition: Condition | None
+    config: ReproduceConfig, dataset: Dataset, entry: MethodSpec, modality: str, condition: Condition | None
 ) -> dict[str, Any]:
     """Options of training: the recipe's, replaced by given options, then by the condition's."""
     recipe = find_recipe(entry.method, dataset.benchmark, modality) if dataset.benchmark else None

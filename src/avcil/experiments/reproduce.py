@@ -15,7 +15,7 @@ from avcil.experiments.results import DatasetResults, read_dataset_results
 from avcil.experiments.runner import LocalRunner, Outcome, Runner
 from avcil.experiments.status import PlanStatus, plan_status
 from avcil.runs.run_directory import RunDirectory
-from avcil.training.tracking import require
+from avcil.training.tracking import require_tracker
 from avcil.utils.files import folder_lock
 from avcil.utils.progress import Progress
 from avcil.utils.text_table import text_table
@@ -45,7 +45,7 @@ def reproduce(config: ReproduceConfig, *, runner: Runner | None = None, quiet: b
         InputError: A name, a store or the output folder is invalid. No run was started.
     """
     _require_packages(config)
-    require(config.track)
+    require_tracker(config.track)
     plan = make_plan(config)
     _check_out(config.out)
     with folder_lock(config.out, "reproducing a table"):
@@ -72,7 +72,7 @@ def _runner_for(config: ReproduceConfig) -> Runner:
     return RayRunner(address=config.ray, threads=config.threads)
 
 
-def describe(config: ReproduceConfig) -> str:
+def describe_plan(config: ReproduceConfig) -> str:
     """The plan as text: each run and its state."""
     plan = make_plan(config)
     status = plan_status(plan, threads=config.threads)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from avcil.experiments.entries import UPPER_BOUND
+from avcil.experiments.method_specs import UPPER_BOUND
 from avcil.experiments.plan import Plan, PlannedRun
 from avcil.experiments.significance import PairedTest, holm, paired_test
 from avcil.runs.groups import MeanStd

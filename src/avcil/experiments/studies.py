@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from avcil.data.modality import Modality
-from avcil.experiments.entries import AV_CIL_CLASSIFIERS, PAPER_METHODS
+from avcil.experiments.method_specs import AV_CIL_CLASSIFIERS, PAPER_METHODS
 
 REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
 

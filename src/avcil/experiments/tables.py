@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avcil.experiments.entries import UPPER_BOUND
+from avcil.experiments.method_specs import UPPER_BOUND
 from avcil.experiments.plan import Plan
 from avcil.experiments.results import MAIN_METRIC, METRICS, DatasetResults, Group
 from avcil.experiments.significance import MAX_EXACT

@@ -119,7 +119,7 @@ class StoreSummary:
         return ["", *lines] if lines else []
 
 
-def describe(path: Path | str) -> StoreSummary:
+def summarize(path: Path | str) -> StoreSummary:
     """Summarize a store without reading its arrays.
 
     Raises:

@@ -33,17 +33,12 @@ from avcil.errors import InputError
 NAN = float("nan")
 
 
-def accuracy(R: ArrayLike, n: ArrayLike, step: int = -1) -> float:
-    """Accuracy after `step` over the test clips of all classes seen: sum_i n_i R[s,i] / sum_i n_i (AV-CIL).
-
-    >>> round(accuracy([[0.9, NAN], [0.5, 0.8]], [30, 10]), 3)
-    0.575
-    """
-    return accuracy_per_step(R, n)[step]
-
-
 def accuracy_per_step(R: ArrayLike, n: ArrayLike) -> list[float]:
-    """`accuracy` after each of the K steps."""
+    """Accuracy over the test clips of all classes seen after each of the K steps: sum_i n_i R[s,i] / sum_i n_i (AV-CIL).
+
+    >>> [round(value, 3) for value in accuracy_per_step([[0.9, NAN], [0.5, 0.8]], [30, 10])]
+    [0.9, 0.575]
+    """
     R, n = checked(R, n)
     R = np.where(n > 0, R, 0.0)
     return [float(n[: s + 1] @ R[s, : s + 1] / n[: s + 1].sum()) for s in range(len(R))]

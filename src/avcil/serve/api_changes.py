@@ -10,8 +10,8 @@ from avcil.data.renaming import renaming
 from avcil.serve import schema
 from avcil.serve.api_errors import UPLOADS, problems
 from avcil.serve.api_files import saved
-from avcil.serve.entries import Entry, describe, kind_of
 from avcil.serve.service import Service
+from avcil.serve.state_entries import ChangeEntry, describe_change, kind_of
 
 Label = Annotated[str, Form(description="the name of a known class")]
 
@@ -95,16 +95,16 @@ def _add_undo(app: APIRouter, service: Service) -> None:
         undone = service.undo()
         return schema.UndoResponse(
             kind=kind_of(undone),
-            change=describe(undone),
+            change=describe_change(undone),
             label=undone["label"],
             learned=undone.get("learned", 0),
             classes=list(service.recognizer.classes_),
         )
 
 
-def _response(entry: Entry, service: Service) -> schema.ChangeResponse:
+def _response(entry: ChangeEntry, service: Service) -> schema.ChangeResponse:
     """The response to a change, from its entry."""
     classes = list(service.recognizer.classes_)
     return schema.ChangeResponse.model_validate(
-        {"kind": entry["kind"], "change": describe(entry), **entry["result"], "classes": classes}
+        {"kind": entry["kind"], "change": describe_change(entry), **entry["result"], "classes": classes}
     )

@@ -21,11 +21,11 @@ from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import SavedModel, load_saved
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import FORGET, MERGE, RENAME, Entry, kind_of
 from avcil.serve.incoming import Upload
 from avcil.serve.limits import NothingToUndoError
 from avcil.serve.model_zip import unpack_model
 from avcil.serve.state_directory import StateDirectory
+from avcil.serve.state_entries import FORGET, MERGE, RENAME, ChangeEntry, kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class Change:
     """A model after a change, and the entry of the change in state.json."""
 
     state: SavedModel
-    entry: Entry
+    entry: ChangeEntry
     notes: tuple[str, ...] = ()
 
 
 def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
     """Rename a class."""
     after = renaming.rename(state, label, new_label)
-    entry: Entry = {"kind": RENAME, "label": label, "new_label": new_label, "held_out": []}
+    entry: ChangeEntry = {"kind": RENAME, "label": label, "new_label": new_label, "held_out": []}
     return Change(state=after, entry=entry)
 
 
@@ -50,7 +50,7 @@ def forget_class(state: SavedModel, label: str) -> Change:
     return Change(state=after, entry=_forget_entry(label, None, [label]))
 
 
-def _forget_entry(label: str, clips: int | None, forgotten: list[str]) -> Entry:
+def _forget_entry(label: str, clips: int | None, forgotten: list[str]) -> ChangeEntry:
     return {"kind": FORGET, "label": label, "clips": clips, "forgotten": forgotten, "held_out": []}
 
 
@@ -139,7 +139,7 @@ def merge_model(
             error.args = (str(error).replace(f"{model}/", "").replace(str(model), "the zip file"),)
             raise
     shared = merging.shared_clips(state, other)
-    entry: Entry = {
+    entry: ChangeEntry = {
         "kind": MERGE,
         "label": archive.name[:100],
         "classes": list(other.labels),
@@ -156,7 +156,7 @@ def apply_change(
     recognizer: Recognizer,
     held_out: HeldOut,
     directory: StateDirectory,
-) -> Entry:
+) -> ChangeEntry:
     """Compute, evaluate, save and commit a change, and replace the model of the recognizer.
 
     Args:
@@ -172,7 +172,7 @@ def apply_change(
     change = make(before)
     result = _evaluated(before, change, held_out)
     saved = Recognizer(change.state)
-    entry: Entry = {**change.entry, "result": result}
+    entry: ChangeEntry = {**change.entry, "result": result}
     entry = directory.add(entry, lambda folder: saved.save(folder / "model"))
     recognizer.restore(change.state)
     if entry["kind"] == RENAME:  # the threshold of the class keeps applying to it
@@ -180,7 +180,7 @@ def apply_change(
     return entry
 
 
-def undo_change(recognizer: Recognizer, directory: StateDirectory) -> Entry:
+def undo_change(recognizer: Recognizer, directory: StateDirectory) -> ChangeEntry:
     """Undo the last change; returns its entry.
 
     Raises:

@@ -14,8 +14,8 @@ from avcil.features import FeatureStore, StoredClip
 from avcil.media.overlay import png_data_uri
 from avcil.reporting.attention_figure import shrink
 from avcil.runs.run_config import read_config
-from avcil.serve.entries import current_label, learned_classes
 from avcil.serve.service import Service
+from avcil.serve.state_entries import current_label, learned_classes
 
 MAX_FRAMES = 120
 """Number of classes with a frame from the run's clips."""

@@ -17,10 +17,10 @@ from avcil.media.overlay import encode_png
 from avcil.reporting.attention_figure import shrink
 from avcil.saved_models.folder import BACKGROUND
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import Entry, LostJob
 from avcil.serve.incoming import Upload
 from avcil.serve.schema import Accuracies, SkippedClip, TeachResponse, TeachResult
 from avcil.serve.state_directory import StateDirectory
+from avcil.serve.state_entries import ChangeEntry, LostJob
 from avcil.utils.files import is_storage_error, write_atomically
 
 FULL_DISK = "the server's disk is full or read-only; nothing was changed"
@@ -47,7 +47,7 @@ class LearningJob:
     ended: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of_entry(cls, entry: Entry) -> LearningJob:
+    def of_entry(cls, entry: ChangeEntry) -> LearningJob:
         """A job that an earlier server process finished."""
         job = cls(
             number=entry["teaching"],
@@ -150,7 +150,7 @@ def _learn(
         if frames:
             write_atomically(folder / "frame.png", lambda file: file.write(frames[0]))
 
-    entry: Entry = {
+    entry: ChangeEntry = {
         "label": label,
         "learned": result.learned,
         "held_out": list(report.held_out.labels),

@@ -11,13 +11,13 @@ import gradio as gr
 from avcil.data.renaming import renaming
 from avcil.errors import AvcilError, InputError
 from avcil.serve import render_learning as render
-from avcil.serve.entries import Entry
 from avcil.serve.examples import Examples
 from avcil.serve.incoming import Upload
 from avcil.serve.page_predict import QUIET
 from avcil.serve.page_teach import header
 from avcil.serve.render import problem_html
 from avcil.serve.service import Service
+from avcil.serve.state_entries import ChangeEntry
 
 DOWNLOAD = (
     '<p class="model-link"><a href="api/model" download="model.zip">Download the model</a> '
@@ -51,7 +51,7 @@ def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML)
     def choices() -> Any:
         return gr.update(choices=list(service.recognizer.classes_), value=None)
 
-    def handler(change: Callable[..., Entry]) -> Callable[..., tuple[Any, ...]]:
+    def handler(change: Callable[..., ChangeEntry]) -> Callable[..., tuple[Any, ...]]:
         def run(*values: Any) -> tuple[Any, ...]:
             try:
                 entry = change(*values)
@@ -122,7 +122,7 @@ def _bind_change(
     label.input(hidden, None, confirm, **QUIET)
 
 
-def _merge(service: Service, file: str | None, same: bool, pairs: str | None) -> Entry:
+def _merge(service: Service, file: str | None, same: bool, pairs: str | None) -> ChangeEntry:
     if file is None:
         raise InputError("choose the zip file of a model")
     renamed = renaming([line.strip() for line in (pairs or "").splitlines() if line.strip()], where="Rename")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avcil.saved_models.folder import BACKGROUND
-from avcil.serve.entries import Entry, describe, is_class_learning, is_learning
 from avcil.serve.learning_job import LearningJob
 from avcil.serve.render import PARTS, part, percent
 from avcil.serve.schema import ClassResponse
+from avcil.serve.state_entries import ChangeEntry, describe_change, is_class_learning, is_learning
 from avcil.utils.templates import render
 
 MAX_LISTED = 10
@@ -20,7 +20,7 @@ def header_html(classes: int, modality: str, *, read_only: bool) -> str:
     return part("header", _counted(classes, "class", "classes"), PARTS.get(modality, modality), read_only)
 
 
-def learning_html(job: LearningJob | None, updates: Sequence[Entry]) -> str:
+def learning_html(job: LearningJob | None, updates: Sequence[ChangeEntry]) -> str:
     """Progress or result of the current update, and the earlier ones."""
     numbers = {update["number"] for update in updates}
     if job is not None and job.update is not None and job.update not in numbers:
@@ -30,14 +30,14 @@ def learning_html(job: LearningJob | None, updates: Sequence[Entry]) -> str:
     if latest and not is_learning(latest[0]) and (job is None or job.result is not None):
         job, newer = None, change_html(latest[0])  # it is newer than the job
     values = {"job": job, "updates": latest, "percent": percent, "counted": _counted}
-    helpers = {"describe": describe, "is_class_learning": is_class_learning, "BACKGROUND": BACKGROUND}
+    helpers = {"describe": describe_change, "is_class_learning": is_class_learning, "BACKGROUND": BACKGROUND}
     return newer + str(render("avcil.serve", "learning", **helpers, **values))
 
 
-def change_html(entry: Entry) -> str:
+def change_html(entry: ChangeEntry) -> str:
     """The result of renaming, forgetting or merging."""
     return str(
-        render("avcil.serve", "change", title=describe(entry), result=entry["result"], percent=percent)
+        render("avcil.serve", "change", title=describe_change(entry), result=entry["result"], percent=percent)
     )
 
 
@@ -46,12 +46,12 @@ def confirm_html(label: str) -> str:
     return part("confirm", label)
 
 
-def undo_label(entries: Sequence[Entry]) -> str:
+def undo_label(entries: Sequence[ChangeEntry]) -> str:
     """The text of the button that undoes the last change."""
     if not entries:
         return "Undo"
     last = entries[-1]
-    return f"Undo “{last['label']}”" if is_class_learning(last) else f"Undo: {describe(last)}"
+    return f"Undo “{last['label']}”" if is_class_learning(last) else f"Undo: {describe_change(last)}"
 
 
 def known_class_html(label: str, known: bool) -> str:
@@ -59,9 +59,11 @@ def known_class_html(label: str, known: bool) -> str:
     return part("known_class", label) if known else ""
 
 
-def undone_html(entry: Entry) -> str:
+def undone_html(entry: ChangeEntry) -> str:
     """A message after a change was undone."""
-    what = f"“{entry['label']}” was undone" if is_class_learning(entry) else f"Undone: {describe(entry)}"
+    what = (
+        f"“{entry['label']}” was undone" if is_class_learning(entry) else f"Undone: {describe_change(entry)}"
+    )
     return part("undone", what)
 
 

@@ -25,7 +25,6 @@ from avcil.serve import changes
 from avcil.serve.admission import Admission
 from avcil.serve.clip_view import ClipView, clip_view, events
 from avcil.serve.decoding import UploadReader
-from avcil.serve.entries import Entry, learned_classes
 from avcil.serve.incoming import Upload
 from avcil.serve.learning_job import LearningJob, run_learning_job
 from avcil.serve.limits import LearningError, ReadOnlyError, ServeLimits, ShuttingDownError
@@ -33,6 +32,7 @@ from avcil.serve.messages import without_server_paths
 from avcil.serve.names import checked_name
 from avcil.serve.schema import ClassResponse
 from avcil.serve.state_directory import StateDirectory, default_state_dir
+from avcil.serve.state_entries import ChangeEntry, learned_classes
 
 T = TypeVar("T")
 ONE_AT_A_TIME = "the model is being changed by another request. Wait until it has finished, then try again"
@@ -233,14 +233,14 @@ class Service:
 
     # -- other changes ---------------------------------------------------------------------------------------------
 
-    def rename(self, label: str, new_label: str) -> Entry:
+    def rename(self, label: str, new_label: str) -> ChangeEntry:
         """Rename a class; returns the entry of the change."""
         new_label = checked_name(new_label)
         if label == new_label:
             raise InputError(f"the class already has the name {label!r}")
         return self._change(lambda state: changes.rename_class(state, label, new_label))
 
-    def forget(self, label: str, clips: Sequence[Upload] = ()) -> Entry:
+    def forget(self, label: str, clips: Sequence[Upload] = ()) -> ChangeEntry:
         """Forget a class, or only the given clips of it; returns the entry of the change."""
         if len(clips) > self.limits.clips:
             raise InputError(f"give at most {self.limits.clips} clips at a time; not {len(clips)}")
@@ -259,7 +259,7 @@ class Service:
 
     def merge(
         self, archive: Upload, *, same_classes: bool = False, renamed: Mapping[str, str] | None = None
-    ) -> Entry:
+    ) -> ChangeEntry:
         """Merge the model in a zip file (`changes.merge_model`); returns the entry of the change."""
         renamed = {old: checked_name(new) for old, new in (renamed or {}).items()}
         return self._change(
@@ -272,7 +272,7 @@ class Service:
             )
         )
 
-    def _change(self, make: Callable[[SavedModel], changes.Change]) -> Entry:
+    def _change(self, make: Callable[[SavedModel], changes.Change]) -> ChangeEntry:
         with self._one_change():
             return changes.apply_change(
                 make,
@@ -281,7 +281,7 @@ class Service:
                 directory=self.state_directory,
             )
 
-    def undo(self) -> Entry:
+    def undo(self) -> ChangeEntry:
         """Undo the last change; returns its entry."""
         with self._one_change():
             return changes.undo_change(self.recognizer, self.state_directory)

@@ -1,6 +1,6 @@
 """The state directory of a served model, with all its changes. The given run is never written to.
 
-    state.json       the entries (entries.py) of all changes in order, as "updates"; writing an entry commits it
+    state.json       the entries (state_entries.py) of all changes in order, as "updates"; writing an entry commits it
     updates/K/model  the model folder after entry K
     updates/K/heldout.safetensors   features of held-out clips: audio (n, Da), visual (n, T, S, Dv)
     updates/K/frame.png             an example frame of the class
@@ -23,8 +23,8 @@ from typing import Any
 
 from avcil.errors import InputError, StorageError
 from avcil.inference.held_out import HeldOut
-from avcil.serve.entries import Entry, LostJob, check_entry, check_job, current_label
 from avcil.serve.incoming import Accepted, Incoming
+from avcil.serve.state_entries import ChangeEntry, LostJob, check_entry, check_job, current_label
 from avcil.utils import checks
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import regular_file_sha256
@@ -63,7 +63,7 @@ class StateDirectory:
         self._held.close()
 
     @property
-    def updates(self) -> list[Entry]:
+    def updates(self) -> list[ChangeEntry]:
         """The entries of the changes in order."""
         return self.state["updates"]
 
@@ -88,7 +88,7 @@ class StateDirectory:
         self._write(lost=[*self.lost, job][-MAX_UNDO:])
         self.incoming.remove(accepted.number)
 
-    def path(self, update: Entry) -> Path:
+    def path(self, update: ChangeEntry) -> Path:
         """The folder of an entry."""
         return self.folder / "updates" / f"{update['number']:06d}"
 
@@ -114,7 +114,7 @@ class StateDirectory:
             clips_of_run += clips.relabeled(names.__getitem__)
         return clips_of_run
 
-    def add(self, entry: Entry, write: Callable[[Path], None]) -> Entry:
+    def add(self, entry: ChangeEntry, write: Callable[[Path], None]) -> ChangeEntry:
         """Create a folder, fill it with `write`, and commit the entry; after an error, nothing is left."""
         entry = {"number": self.state["next"], **entry}
         folder = self.path(entry)
@@ -130,7 +130,7 @@ class StateDirectory:
             shutil.rmtree(self.path(old) / "model", ignore_errors=True)
         return entry
 
-    def undo(self) -> Entry:
+    def undo(self) -> ChangeEntry:
         """Remove the last entry and return it."""
         last = self.updates[-1]
         folder = self.path(last)

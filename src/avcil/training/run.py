@@ -32,7 +32,7 @@ from avcil.training.resolve import Resolved, resolve
 from avcil.training.run_results import model_description, stream_metrics
 from avcil.training.task_data import TaskData
 from avcil.training.timer import LEARNING, PARTS, SAVING, TESTING, VALIDATION, Timer, training_seconds
-from avcil.training.tracking import Tracking, require, track
+from avcil.training.tracking import Tracking, require_tracker, track
 from avcil.training.tracking.events import Event, history
 from avcil.training.trainer import Hooks
 from avcil.training.trainers import ClosedFormTrainer, make_trainer
@@ -53,7 +53,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> dict[str, Any]:
     Raises:
         InputError: The store, the method or the run directory does not fit the configuration.
     """
-    require(config.track)
+    require_tracker(config.track)
     with _lock_run_directory(config) as store, memory_errors(config):
         return Run(config, store=store, quiet=quiet).finish().to_dict()
 

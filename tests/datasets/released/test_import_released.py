@@ -21,7 +21,7 @@ from released_stores import FEW, IDS, check_store, npy_files, some
 
 from avcil.datasets.released.feature_files import find_released
 from avcil.datasets.released.import_features import import_features
-from avcil.datasets.released.token_grid import parse_grid, pool
+from avcil.datasets.released.token_grid import parse_grid, pool_tokens
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.features.failures import read_failures
@@ -92,9 +92,9 @@ def test_a_stopped_import_goes_on_and_gives_the_same_store(tmp_path, audio, visu
     def stop(tokens, grid):
         if np.array_equal(tokens, visual[FEW[3]]):
             raise KeyboardInterrupt
-        return pool(tokens, grid)
+        return pool_tokens(tokens, grid)
 
-    monkeypatch.setattr(module, "pool", stop)
+    monkeypatch.setattr(module, "pool_tokens", stop)
     with pytest.raises(KeyboardInterrupt):
         import_features(source, out, benchmark, dtype="float32", shard_size=2)
     monkeypatch.undo()
@@ -154,7 +154,7 @@ def test_tokens_are_pooled_by_area_on_request(tmp_path, audio, visual, text, sha
 def test_pooling_keeps_the_mean(t, s, seed):
     """Averages over equal areas keep the average of all."""
     tokens = np.random.default_rng(seed).standard_normal((1568, 3))
-    assert np.allclose(pool(tokens, parse_grid(f"{t}x{s}x{s}")).mean(axis=(0, 1)), tokens.mean(axis=0))
+    assert np.allclose(pool_tokens(tokens, parse_grid(f"{t}x{s}x{s}")).mean(axis=(0, 1)), tokens.mean(axis=0))
 
 
 @pytest.mark.parametrize(

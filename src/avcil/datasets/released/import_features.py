@@ -21,7 +21,7 @@ from avcil.data.clips import Clip
 from avcil.datasets.published import PublishedBenchmark
 from avcil.datasets.released.arrays import check_archive, read_arrays, remove_unpacked
 from avcil.datasets.released.feature_files import ReleasedFiles, find_released
-from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool
+from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool_tokens
 from avcil.datasets.split_files import SplitClip
 from avcil.errors import AvcilError, InputError
 from avcil.features.feature_spec import FeatureSpec
@@ -129,7 +129,7 @@ class _Import:
         """Store one clip, unless its tokens are unusable."""
         if np.isfinite(tokens).all():
             clip = self.clip(clip_id, self.benchmark.clips[clip_id])
-            self.writer.add(clip, visual=pool(tokens, self.grid), audio=self.audio[clip_id])
+            self.writer.add(clip, visual=pool_tokens(tokens, self.grid), audio=self.audio[clip_id])
         else:
             self.failed[clip_id] = NOT_FINITE
 

@@ -36,10 +36,10 @@ def parse_grid(text: str) -> Grid:
     return grid  # type: ignore[return-value]
 
 
-def pool(tokens: np.ndarray, grid: Grid) -> np.ndarray:
+def pool_tokens(tokens: np.ndarray, grid: Grid) -> np.ndarray:
     """Released tokens (1568, D) as (T, S, D), averaged over the area that each token of `grid` covers.
 
-    >>> float(pool(np.arange(1568.0)[:, None], (1, 1, 1))[0, 0, 0])
+    >>> float(pool_tokens(np.arange(1568.0)[:, None], (1, 1, 1))[0, 0, 0])
     783.5
     """
     (t, h, w), (whole_t, whole_h, whole_w) = grid, RELEASED

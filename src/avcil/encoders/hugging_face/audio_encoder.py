@@ -19,8 +19,8 @@ from avcil.encoders.hugging_face.loading import (
     HuggingFaceModel,
     Source,
     load_config,
-    load_model,
     load_settings,
+    load_transformers_model,
 )
 from avcil.encoders.info import EncoderInfo
 
@@ -61,7 +61,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
             self.token_count = self.family.token_count(config)
         self.options = {"source": self._fingerprint_source(source)}
         self._prepare = self.family.preparation(self.settings, config)
-        self._model = load_model(
+        self._model = load_transformers_model(
             self.source, self.family.model, config, optional_weights=self.family.optional_weights
         )
         self.to(device)

@@ -30,8 +30,8 @@ from avcil.encoders.hugging_face.loading import (
     HuggingFaceModel,
     Source,
     load_config,
-    load_model,
     load_settings,
+    load_transformers_model,
 )
 from avcil.encoders.hugging_face.visual_encoder import check_frame_count, check_frames, model_pixels
 from avcil.encoders.hugging_face.visual_families import vision_family
@@ -88,7 +88,9 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         self.sample_rate = int(self._settings["sampling_rate"])
         self._prepare = audio.preparation(self._settings, audio.config(whole))
         self.options = {"source": self._fingerprint_source(source), "frames": frames}
-        self._model = load_model(self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES)
+        self._model = load_transformers_model(
+            self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES
+        )
         self.to(device)
 
     def encode(

@@ -157,7 +157,7 @@ class TransformersModel(torch.nn.Module):
         def __getattr__(self, name: str) -> Any: ...
 
 
-def load_model(
+def load_transformers_model(
     source: Source, class_name: str, config: Any, *, optional_weights: Sequence[str] = (), **options: Any
 ) -> TransformersModel:
     """Load the frozen model in float32, with torch's fused attention if possible.

@@ -17,8 +17,8 @@ from avcil.encoders.hugging_face.loading import (
     HuggingFaceModel,
     Source,
     load_config,
-    load_model,
     load_settings,
+    load_transformers_model,
     square,
 )
 from avcil.encoders.hugging_face.visual_families import FAMILIES, VisionFamily, vision_family
@@ -96,7 +96,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             "variant": variant,
             "frames": frames,
         }
-        self._model = load_model(
+        self._model = load_transformers_model(
             self.source,
             self.family.model,
             config,

@@ -15,13 +15,13 @@ from avcil.runs.paths import RunPaths
 from avcil.runs.run_config import RunConfig
 from avcil.training.tracking.tracking import TrackedRun, Tracker, Tracking
 
-__all__ = ["TrackedRun", "Tracker", "Tracking", "require", "track", "where"]
+__all__ = ["TrackedRun", "Tracker", "Tracking", "require_tracker", "track", "where"]
 
 INSTALL = {"tensorboard": "'avcil[track]'", "trackio": "'avcil[track]'", "wandb": "wandb"}
 """The argument of `pip install` for each tracker."""
 
 
-def require(name: str | None) -> None:
+def require_tracker(name: str | None) -> None:
     """Raise InputError if the package of a tracker cannot be imported."""
     if name is None:
         return

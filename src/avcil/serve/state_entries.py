@@ -29,7 +29,7 @@ FORGET: Final = "forget"
 MERGE: Final = "merge"
 
 
-class Entry(TypedDict):
+class ChangeEntry(TypedDict):
     """An entry of state.json. Entries of format version 1 may lack the keys of a job and the result."""
 
     number: NotRequired[int]
@@ -60,22 +60,22 @@ class LostJob(TypedDict):
     reason: str
 
 
-def kind_of(entry: Entry) -> Kind:
+def kind_of(entry: ChangeEntry) -> Kind:
     """The kind of an entry."""
     return entry.get("kind", TEACH)
 
 
-def is_learning(entry: Entry) -> bool:
+def is_learning(entry: ChangeEntry) -> bool:
     """Whether an entry is learning clips of a class."""
     return kind_of(entry) == TEACH
 
 
-def is_class_learning(entry: Entry) -> bool:
+def is_class_learning(entry: ChangeEntry) -> bool:
     """Whether an entry is learning clips of a class, not of the background."""
     return is_learning(entry) and entry["label"] != BACKGROUND
 
 
-def current_label(label: str, later: Sequence[Entry]) -> str | None:
+def current_label(label: str, later: Sequence[ChangeEntry]) -> str | None:
     """The current name of a class.
 
     Args:
@@ -96,7 +96,7 @@ def current_label(label: str, later: Sequence[Entry]) -> str | None:
     return label
 
 
-def learned_classes(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
+def learned_classes(entries: Sequence[ChangeEntry]) -> list[tuple[str, ChangeEntry]]:
     """Current class name and entry of each learned class that was not forgotten, in order."""
     learned = []
     for position, entry in enumerate(entries):
@@ -106,10 +106,10 @@ def learned_classes(entries: Sequence[Entry]) -> list[tuple[str, Entry]]:
     return learned
 
 
-def describe(entry: Entry) -> str:
+def describe_change(entry: ChangeEntry) -> str:
     """Describe a change in a few words.
 
-    >>> describe({"kind": "rename", "label": "dog", "new_label": "hound"})
+    >>> describe_change({"kind": "rename", "label": "dog", "new_label": "hound"})
     '“dog” renamed to “hound”'
     """
     label, kind = f"“{entry['label']}”", kind_of(entry)

@@ -1,8 +1,8 @@
 """Rows of a table: a method with options, or a named variant of one.
 
->>> parse_entry("icarl-nme")
-Entry(name='icarl-nme', method='icarl', settings=('classifier=nme',))
->>> parse_entry("av-cil:lambda_class=0.5").settings
+>>> parse_method_spec("icarl-nme")
+MethodSpec(name='icarl-nme', method='icarl', settings=('classifier=nme',))
+>>> parse_method_spec("av-cil:lambda_class=0.5").settings
 ('lambda_class=0.5',)
 """
 
@@ -86,7 +86,7 @@ UPPER_BOUND = "joint"
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodSpec:
     """A row: its name in the table, the method, and options of the method as NAME=VALUE."""
 
     name: str
@@ -94,7 +94,7 @@ class Entry:
     settings: tuple[str, ...] = ()
 
 
-def parse_entry(word: str) -> Entry:
+def parse_method_spec(word: str) -> MethodSpec:
     """Parse `NAME` or `NAME:OPTION=VALUE,...`, where NAME is a method, a variant or a .py file."""
     name, _, options = word.partition(":")
     settings = tuple(part.strip() for part in options.split(",") if part.strip())
@@ -110,7 +110,7 @@ def parse_entry(word: str) -> Entry:
         method, options_of_variant = VARIANTS[name]
     else:
         raise unknown_name("method or variant", name, {*VARIANTS, *method_names()})
-    return Entry(word, method, merge_options(options_of_variant, settings))
+    return MethodSpec(word, method, merge_options(options_of_variant, settings))
 
 
 def merge_options(*groups: tuple[str, ...]) -> tuple[str, ...]:
