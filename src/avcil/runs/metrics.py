@@ -34,7 +34,7 @@ NAN = float("nan")
 
 
 def accuracy_per_step(R: ArrayLike, n: ArrayLike) -> list[float]:
-    """Accuracy over the test clips of all classes seen after each of the K steps: sum_i n_i R[s,i] / sum_i n_i (AV-CIL).
+    """Accuracy after each of the K steps on the test clips of all classes seen: sum_i n_i R[s,i] / sum_i n_i (AV-CIL).
 
     >>> [round(value, 3) for value in accuracy_per_step([[0.9, NAN], [0.5, 0.8]], [30, 10])]
     [0.9, 0.575]
