@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from avcil.errors import InputError
-from avcil.experiments import entries
+from avcil.experiments import method_specs
 from avcil.methods import registry
 from avcil.saved_models.folder import load_model
 from avcil.training.config import TrainConfig
@@ -215,4 +215,4 @@ def test_the_name_of_a_variant(site):
     with pytest.raises(
         InputError, match=r"variant of icarl in avcil, and a method of the package variant 1\.0"
     ):
-        entries.parse_method_spec("icarl-nme")
+        method_specs.parse_method_spec("icarl-nme")

@@ -37,7 +37,7 @@ BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioPreprocessing:
+class _AudioPreprocessing:
     """Sample rate and normalization of the input."""
 
     sample_rate: int = 16_000
@@ -49,8 +49,8 @@ class AudioPreprocessing:
 
 
 VARIANTS = {
-    "published": AudioPreprocessing(),
-    "av-cil-script": AudioPreprocessing(sample_rate=11_430, normalize=False),
+    "published": _AudioPreprocessing(),
+    "av-cil-script": _AudioPreprocessing(sample_rate=11_430, normalize=False),
 }
 """`av-cil-script` is the preprocessing of AV-CIL's release: another sample rate, no normalization."""
 

@@ -58,13 +58,13 @@ class TorchEncoder(Encoder):
 
     @cached_property
     def _hash_of_model(self) -> str:
-        return state_hash(self._model)
+        return _state_hash(self._model)
 
     def _weights_hash(self) -> str:
         return self._hash_of_model
 
 
-def state_hash(model: torch.nn.Module) -> str:
+def _state_hash(model: torch.nn.Module) -> str:
     """SHA-256 of the weights, independent of their order and names, which libraries change."""
     digests = []
     for tensor in model.state_dict().values():

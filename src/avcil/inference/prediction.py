@@ -158,7 +158,7 @@ def predict_features(
         labels, probabilities = [labels[number] for number in others], probabilities[others]
         probabilities = probabilities / probabilities.sum().clamp_min(torch.finfo(torch.float64).tiny)
     order = probabilities.argsort(descending=True, stable=True).tolist()
-    values, modality = probabilities.tolist(), given_modality(state.model, features)
+    values, modality = probabilities.tolist(), _given_modality(state.model, features)
     assert modality is not None  # `usable_features` has checked it
     label = labels[order[0]]
     threshold = thresholds(modality).get(label)
@@ -185,7 +185,7 @@ def model_input(state: SavedModel, features: ClipFeatures) -> tuple[Tensor | Non
     return audio, visual
 
 
-def given_modality(model: Model, features: ClipFeatures) -> Modality | None:
+def _given_modality(model: Model, features: ClipFeatures) -> Modality | None:
     """The model's modalities that a clip has; None if it has none."""
     return model.modality.present(features.audio, features.visual)
 
@@ -205,7 +205,7 @@ def usable_features(model: Model, name: str, features: ClipFeatures) -> ClipFeat
         and features.visual is not None
     ):
         features = replace(features, audio=None)
-    given = given_modality(model, features)
+    given = _given_modality(model, features)
     if given == model.modality:
         return features
     if given in model.input_modalities:
