@@ -59,7 +59,7 @@ class AllClassifiers(AvCil):
 def accuracies(run: Run) -> dict[str, list[float]]:
     """Of each classifier after each step, on the test clips of all classes seen."""
     linear = sys.modules[type(run.trainer.method).__module__].LINEAR
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for index, classifiers in enumerate(linear):
         tensors, state = run.directory.step_tensors(index), run.directory.steps_done()[index]
         kept = {name: t for name, t in tensors.items() if not name.startswith("method.")}
@@ -77,9 +77,9 @@ def accuracies(run: Run) -> dict[str, list[float]]:
             name: h.double() @ weight.double().T + bias for name, (weight, bias) in classifiers.items()
         }
         for name, values in scores.items():
-            found.setdefault(name, []).append(float((values.argmax(dim=1) == y).double().mean()))
+            result.setdefault(name, []).append(float((values.argmax(dim=1) == y).double().mean()))
     linear.clear()
-    return found
+    return result
 
 
 def features(network: Network, run: Run, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,7 +92,7 @@ def features(network: Network, run: Run, rows: list[int]) -> tuple[torch.Tensor,
 def measured(options: argparse.Namespace, settings: tuple[str, ...], order: int) -> dict[str, list[float]]:
     """All classifiers of one setting and class order."""
     slug = "-".join(settings).replace("=", "-") or "whole"
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     if "lambda_instance=0" not in settings:
         settings = (*settings, f"lambda_instance={options.lambda_instance}")
     for method, extra in ((__file__, ()), ("av-cil", ("classifier=bic",))):
@@ -114,10 +114,10 @@ def measured(options: argparse.Namespace, settings: tuple[str, ...], order: int)
         run = Run(config, quiet=True)
         results = run.finish()
         if extra:
-            found["bic"] = results["accuracy_per_step"]
+            result["bic"] = results["accuracy_per_step"]
         else:
-            found |= accuracies(run)
-    return found
+            result |= accuracies(run)
+    return result
 
 
 def main() -> None:

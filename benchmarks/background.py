@@ -83,11 +83,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for path in options.stores:
-        found: dict[str, list[float]] = defaultdict(list)
+        result: dict[str, list[float]] = defaultdict(list)
         for draw in range(options.draws):
-            measure(path, draw, options.clips, found)
+            measure(path, draw, options.clips, result)
         print(path)
-        for name, values in found.items():
+        for name, values in result.items():
             print(
                 f"  {name:<36} {100 * np.mean(values):5.1f} ± {100 * np.std(values, ddof=1):.1f} % rejected"
             )

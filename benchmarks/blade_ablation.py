@@ -80,17 +80,17 @@ def group_scores(
     ]
     psi = mean_variance(standard.moments, sizes, prior) if rules.shrink else [LARGE] * len(sizes)
     widths = torch.tensor(sizes)
-    found = Discriminant(
+    result = Discriminant(
         standard.moments,
         *(torch.tensor(values, dtype=torch.float64).repeat_interleave(widths) for values in (penalties, psi)),
     )
     z = (features[:, columns] - standard.mean) * standard.inverse_deviation
-    return z @ found.weight + found.bias
+    return z @ result.weight + result.bias
 
 
 def variance_shares(store: Store, moments: ClassMoments) -> torch.Tensor:
     """The share (M,) of each feature; the deviation of tokens has that of their mean."""
-    scale = {name: torch.from_numpy(found.scale).double() for name, found in store.constants.items()}
+    scale = {name: torch.from_numpy(result.scale).double() for name, result in store.constants.items()}
     audio, mean, _ = moments.variances().split([store.audio.shape[-1], *[store.visual.shape[-1]] * 2])
     shares = [variance_share(audio, scale.get("audio")), variance_share(mean, scale.get("visual"))]
     return torch.cat([*shares, shares[1]])

@@ -61,12 +61,12 @@ def measure(entry: str, options: argparse.Namespace) -> None:
         labels = labels.repeat_interleave(options.clips)
         audio, visual = clips_of(labels, step + 1, classes)
         before = before or peak()
-        began = time.perf_counter()
+        start = time.perf_counter()
         method.add_classes(options.classes)
         for rows in torch.arange(len(labels)).split(BATCH):
             method.observe(audio[rows], visual[rows], labels[rows])
         model = method.solve()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     highest = peak() - before
     test_rows = torch.arange(classes).repeat_interleave(TEST)
     predicted = model.scores(*clips_of(test_rows, 0, classes)).argmax(dim=1)

@@ -136,12 +136,12 @@ def main() -> None:
     torch.set_num_threads(1)
     table: dict[str, dict[str, list[float]]] = {}
     for path in options.stores:
-        store, found = FeatureStore(path), defaultdict(list)
+        store, result = FeatureStore(path), defaultdict(list)
         for order in range(options.orders):
-            measure(store, options.classes_per_step, order, options.split, found)
+            measure(store, options.classes_per_step, order, options.split, result)
         table[path.name] = {
             name: [round(100 * float(np.mean(values)), 1), round(100 * float(np.std(values)), 1)]
-            for name, values in found.items()
+            for name, values in result.items()
         }
         print(path.name, {name: mean for name, (mean, _) in table[path.name].items()}, flush=True)
     for name in next(iter(table.values())):

@@ -44,18 +44,18 @@ def features() -> dict[str, np.ndarray]:
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     rng = np.random.RandomState(0)
-    found = {}
+    result = {}
     for name in VISUAL:
         encoder = visual_encoder(name)
         coarse = rng.randint(0, 256, (3, encoder.frames, 8, 8, 3))
         clips = list(np.kron(coarse, np.ones((1, 1, 20, 20, 1), int)).astype(np.uint8))
-        found[name] = encoder.encode(clips)
+        result[name] = encoder.encode(clips)
     waveforms = [
         rng.standard_normal(length).cumsum().astype(np.float32) / 300 for length in (9000, 38_400, 160_000)
     ]
     for name in AUDIO:
-        found[name] = audio_encoder(name).encode(waveforms)
-    return found
+        result[name] = audio_encoder(name).encode(waveforms)
+    return result
 
 
 def in_process(settings: dict[str, str]) -> dict[str, np.ndarray]:
@@ -82,9 +82,9 @@ def main() -> None:
     reference: dict[str, np.ndarray] = {}
     same = True
     for row, settings in rows.items():
-        found = in_process(settings)
-        reference = reference or found
-        differences = [np.abs(found[name] - reference[name]).max() / reference[name].std() for name in names]
+        result = in_process(settings)
+        reference = reference or result
+        differences = [np.abs(result[name] - reference[name]).max() / reference[name].std() for name in names]
         print(
             f"| {row} | " + " | ".join(f"{difference:.1g}" for difference in differences) + " |", flush=True
         )

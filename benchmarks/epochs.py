@@ -203,9 +203,9 @@ def epoch_table(a: argparse.Namespace) -> None:
         f"A step of {new} new clips, {old} exemplars, {a.validation} to validate with; {a.epochs} epochs, {a.data}\n"
     )
     print("| | epoch, s, median | epoch, s, least | run, s, median |\n| --- | ---: | ---: | ---: |")
-    epochs = {way: [lap for run in found for lap in run[1:]] for way, found in runs.items()}
-    for way, found in runs.items():
-        whole = median(sum(run) for run in found)
+    epochs = {way: [lap for run in result for lap in run[1:]] for way, result in runs.items()}
+    for way, result in runs.items():
+        whole = median(sum(run) for run in result)
         print(f"| {way} | {median(epochs[way]):.2f} | {min(epochs[way]):.2f} | {whole:.2f} |")
     whole = ratio(*([sum(run) for run in runs[way]] for way in ("release", "avcil")))
     epoch = ratio(epochs["release"], epochs["avcil"])

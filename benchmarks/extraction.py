@@ -79,15 +79,15 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, audio: str) -> N
         times: dict[str, list[float]] = {"release": [], "avcil": [], "avcil, a reader a core": []}
         left = 0
         for _ in range(rounds):
-            began = time.perf_counter()
+            start = time.perf_counter()
             for path in paths:
                 with tempfile.TemporaryDirectory() as folder:
                     *_, left = read_by_files(path, Path(folder), audio=audio)
-            times["release"].append(time.perf_counter() - began)
-            began = time.perf_counter()
+            times["release"].append(time.perf_counter() - start)
+            start = time.perf_counter()
             for path in paths:
                 read_clip(path, frames=16, short_side=224, sample_rate=16_000)
-            times["avcil"].append(time.perf_counter() - began)
+            times["avcil"].append(time.perf_counter() - start)
             times["avcil, a reader a core"].append(in_parallel(paths))
         for way, seconds in times.items():
             ratio = statistics.median(a / b for a, b in zip(times["release"], seconds, strict=True))
@@ -106,9 +106,9 @@ def in_parallel(paths: list[Path]) -> float:
     read_one_clip = partial(read_in_pool, pool, spec=wanted)
     try:
         list(prefetch(as_clips([paths[0]] * workers), read_one_clip, workers=workers, depth=workers))
-        began = time.perf_counter()
+        start = time.perf_counter()
         read = list(prefetch(as_clips(paths), read_one_clip, workers=workers, depth=workers))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     finally:
         pool.close()
     if any(clip.frames is None or clip.waveform is None for clip in read):
@@ -127,18 +127,18 @@ def compare_encoding(name: str, paths: list[Path], folder: Path, audio: str) -> 
     read = read_clip(paths[0], frames=16, short_side=224, sample_rate=16_000)
     seeing.encode([read.frames])  # the first call costs more
     hearing.encode([read.waveform])
-    began, table, kept = time.perf_counter(), {}, 0
+    start, table, kept = time.perf_counter(), {}, 0
     for path in paths:
         with tempfile.TemporaryDirectory() as scratch:
             frames, heard, left = read_by_files(path, Path(scratch), audio=audio)
             kept += left
         table[path.name] = seeing.encode([frames])[0].astype(np.float32), hearing.encode([heard])[0]
     np.save(folder / "features.npy", table, allow_pickle=True)  # type: ignore[arg-type]
-    release = time.perf_counter() - began
+    release = time.perf_counter() - start
     shutil.rmtree(folder / "store", ignore_errors=True)
-    began = time.perf_counter()
+    start = time.perf_counter()
     extract(as_clips(paths), folder / "store", visual=seeing, audio=hearing)
-    ours = time.perf_counter() - began
+    ours = time.perf_counter() - start
     kept += (folder / "features.npy").stat().st_size
     for way, seconds, size in (("release", release, kept), ("avcil", ours, bytes_in(folder / "store"))):
         figures = f"{len(paths) / seconds:.2f}", f"{release / seconds:.1f}", f"{size / len(paths) / 1e6:.1f}"
@@ -156,10 +156,10 @@ def check_disk(paths: list[Path], folder: Path) -> None:
         place = Path(name)
         (place / "tmp").mkdir()
         write_clips(place / "clips.csv", as_clips(paths))
-        words = [sys.executable, "-m", "avcil", "extract", "clips.csv", "--out", "store"]
+        arguments = [sys.executable, "-m", "avcil", "extract", "clips.csv", "--out", "store"]
         environment = {**os.environ, "TMPDIR": str(place / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock
-        subprocess.run(words, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(arguments, cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
         written = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock - before) * 512
         store, rest = bytes_in(place / "store"), bytes_in(place) - bytes_in(place / "store")
         rest -= (place / "clips.csv").stat().st_size

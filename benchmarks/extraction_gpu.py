@@ -42,11 +42,11 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """Least of five, after two to warm up."""
     times = []
     for _ in range(7):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return min(times[2:])
 
 
@@ -84,11 +84,11 @@ def main() -> None:
     clips = read_clips(options.clips)
     print(f"readers alone, one a core: {reading_rate(clips, encoder):.2f} clips/s")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        began = time.perf_counter()
+        start = time.perf_counter()
         report = extract(
             clips, Path(folder) / "store", visual=encoder, audio="none", batch_size=options.batch_size
         )
-        extracted = report.new / (time.perf_counter() - began)
+        extracted = report.new / (time.perf_counter() - start)
     share = extracted / rate
     print(f"avcil extract, the model loaded before: {extracted:.2f} clips/s, {share:.0%} of the model's")
 
@@ -96,12 +96,12 @@ def main() -> None:
 def reading_rate(clips: list[Clip], encoder: VisualEncoder) -> float:
     """Clips a second that `avcil extract`'s readers hand over when nothing holds them up; their start counts."""
     workers = len(os.sched_getaffinity(0))
-    began = time.perf_counter()
+    start = time.perf_counter()
     stream = read_clips_ahead(
         clips, DecodeSpec.of(encoder, None), ReadLimits(), workers=workers, ahead=2 * workers, isolate=True
     )
     count = sum(read.frames is not None for read in stream)
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

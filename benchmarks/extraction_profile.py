@@ -51,12 +51,12 @@ def processor_seconds() -> float:
 
 def measured(work: Callable[[], object], rounds: int) -> float:
     """Median of the processor seconds that `work` takes."""
-    found = []
+    result = []
     for _ in range(rounds):
-        began = processor_seconds()
+        start = processor_seconds()
         work()
-        found.append(processor_seconds() - began)
-    return statistics.median(found)
+        result.append(processor_seconds() - start)
+    return statistics.median(result)
 
 
 def open_all(clips: Sequence[Clip]) -> None:
@@ -112,18 +112,18 @@ def store_all(read: Sequence[ReadClip], encoders: Encoders) -> Callable[[], None
 
 def parts_of(encoders: Encoders, read: Sequence[ReadClip]) -> dict[str, Callable[[], None]]:
     """What encodes the clips by each part of the encoders."""
-    found: dict[str, Callable[[], None]] = {}
+    result: dict[str, Callable[[], None]] = {}
     visual, audio = encoders.visual, encoders.audio
     assert visual is not None
     assert audio is not None
     for part in visual.parts:
         number = visual.samplings.index(part.samplings[0])  # type: ignore[attr-defined]
         frames = [(clip.frames, *clip.extra_frames)[number] for clip in read]
-        found[part.name] = lambda part=part, frames=frames: in_batches(part.encode, frames)  # type: ignore[misc]
+        result[part.name] = lambda part=part, frames=frames: in_batches(part.encode, frames)  # type: ignore[misc]
     for part in audio.parts:
         waveforms = [clip.waveform for clip in read]
-        found[part.name] = lambda part=part, waveforms=waveforms: in_batches(part.encode, waveforms)  # type: ignore[misc]
-    return found
+        result[part.name] = lambda part=part, waveforms=waveforms: in_batches(part.encode, waveforms)  # type: ignore[misc]
+    return result
 
 
 def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[float, float]:
@@ -132,9 +132,9 @@ def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[floa
     folder = Path(tempfile.mkdtemp())
     try:
         extract(clips[:2], folder / "first", **encoders)  # type: ignore[arg-type]
-        began, clock = processor_seconds(), time.perf_counter()
+        start, clock = processor_seconds(), time.perf_counter()
         extract(clips, folder / "store", **encoders)  # type: ignore[arg-type]
-        return processor_seconds() - began, len(clips) / (time.perf_counter() - clock)
+        return processor_seconds() - start, len(clips) / (time.perf_counter() - clock)
     finally:
         shutil.rmtree(folder)
 
@@ -153,11 +153,11 @@ def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> floa
         "store": store_all(read, encoders),
     }
     print(f"{len(clips)} clips, milliseconds of processor time a clip\n\n| stage | ms |\n|---|---:|")
-    found = {}
+    result = {}
     for name, work in stages.items():
-        found[name] = 1000 * measured(work, rounds) / len(clips)
-        print(f"| {name} | {found[name]:.1f} |", flush=True)
-    return found["decode"] + sum(found[name] for name in parts)
+        result[name] = 1000 * measured(work, rounds) / len(clips)
+        print(f"| {name} | {result[name]:.1f} |", flush=True)
+    return result["decode"] + sum(result[name] for name in parts)
 
 
 def compare(clips: Sequence[Clip], pairs: Sequence[tuple[str, str]], rounds: int, least: float) -> None:

@@ -69,9 +69,9 @@ def load_dict(path: Path, *, cold: bool) -> tuple[float, int]:
     """Seconds, and how many clips it holds."""
     if cold:
         drop(path)
-    began = time.perf_counter()
+    start = time.perf_counter()
     loaded = np.load(path, allow_pickle=True).item()  # made by this script a moment ago
-    return time.perf_counter() - began, len(loaded)
+    return time.perf_counter() - start, len(loaded)
 
 
 def write_all(folder: Path, count: int, shape: tuple[int, ...]) -> None:
@@ -179,9 +179,9 @@ def one_read(name, rows, state, options, shape) -> tuple[float, np.ndarray]:
         counts = drop(*files)
     else:
         read(rows)
-    began = time.perf_counter()
+    start = time.perf_counter()
     got = read(rows)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     return seconds if counts else np.nan, got
 
 

@@ -48,8 +48,8 @@ class Store:
         self.splits = np.array([clip.split for clip in store.clips])
         self.classes = len(labels)
         self.part_widths = part_widths(store)
-        found = {name: store.constants(name) for name in ("audio", "visual")}
-        self.constants = {name: constants for name, constants in found.items() if constants is not None}
+        result = {name: store.constants(name) for name in ("audio", "visual")}
+        self.constants = {name: constants for name, constants in result.items() if constants is not None}
         self.pooled = torch.cat(self.blade("audio-visual").pooled(self.audio, self.visual), dim=1).numpy()
 
     def blade(self, modality: str):
@@ -82,7 +82,7 @@ def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "aud
 
 def rivals(clips: int) -> dict[str, object]:
     """Classifiers of scikit-learn by name; those that need two or three clips of a class only where there are."""
-    found = {
+    result = {
         "nearest mean": NearestCentroid(),
         "1-NN": KNeighborsClassifier(1),
         "linear SVM": SVC(kernel="linear", C=0.01),
@@ -90,10 +90,10 @@ def rivals(clips: int) -> dict[str, object]:
         "logistic": LogisticRegression(C=0.05, max_iter=300),
     }
     if clips > 1:
-        found["LDA"] = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        result["LDA"] = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         folds = StratifiedKFold(min(clips, 3), shuffle=True, random_state=0)
-        found["logistic"] = GridSearchCV(LogisticRegression(max_iter=300), {"C": PENALTIES}, cv=folds)
-    return found
+        result["logistic"] = GridSearchCV(LogisticRegression(max_iter=300), {"C": PENALTIES}, cv=folds)
+    return result
 
 
 def accuracy_of_predictions(model, audio, visual, labels) -> float:
@@ -115,14 +115,14 @@ def measure(
     with torch.inference_mode():
         models = {step: taught(store, rows, step) for step in (store.classes, per_step, 1)}
         scores = {step: model.scores(audio, visual) for step, model in models.items()}
-        found = {"BLADE": 100 * float((scores[1].argmax(dim=1) == labels).double().mean())}
-        found["BLADE, outliers left out"] = accuracy_of_predictions(models[1], audio, visual, labels)
+        result = {"BLADE": 100 * float((scores[1].argmax(dim=1) == labels).double().mean())}
+        result["BLADE, outliers left out"] = accuracy_of_predictions(models[1], audio, visual, labels)
         for modality, given in (("audio", (audio, None)), ("visual", (None, visual))):
             model = taught(store, rows, store.classes, modality)
             right = model.scores(*given).argmax(dim=1) == labels
-            found[f"BLADE, {modality}"] = 100 * float(right.double().mean())
+            result[f"BLADE, {modality}"] = 100 * float(right.double().mean())
     largest = float(scores[1].abs().max())
-    found["difference"] = max(
+    result["difference"] = max(
         float((scores[s] - scores[1]).abs().max()) / largest for s in (store.classes, per_step)
     )
     x, y = store.pooled[rows], store.labels[rows].numpy()
@@ -132,8 +132,8 @@ def measure(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             rival.fit((x - mean) / deviation, y)
-        found[name] = 100 * rival.score((store.pooled[asked] - mean) / deviation, labels.numpy())
-    return found
+        result[name] = 100 * rival.score((store.pooled[asked] - mean) / deviation, labels.numpy())
+    return result
 
 
 def main() -> None:
@@ -146,23 +146,23 @@ def main() -> None:
     parser.add_argument("--classes-per-step", type=int, default=3)
     parser.add_argument("--without-rivals", action="store_true", help="only BLADE")
     parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = {}
-    for path in words.stores:
-        store, began = Store(path), time.monotonic()
+    for path in arguments.stores:
+        store, start = Store(path), time.monotonic()
         most = int(torch.bincount(store.labels[torch.from_numpy(store.splits == "train")]).max())
-        for clips in [count for count in words.clips if count <= most]:
+        for clips in [count for count in arguments.clips if count <= most]:
             runs = [
                 measure(
                     store,
                     clips,
                     seed,
-                    words.split,
-                    words.classes_per_step,
-                    with_rivals=not words.without_rivals,
+                    arguments.split,
+                    arguments.classes_per_step,
+                    with_rivals=not arguments.without_rivals,
                 )
-                for seed in range(words.draws)
+                for seed in range(arguments.draws)
             ]
             table = defaultdict(list)
             for run in runs:
@@ -174,14 +174,14 @@ def main() -> None:
                 path.name, clips, {name: float(f"{value:.3g}") for name, value in means.items()}, flush=True
             )
             for name in (
-                name for name in table if words.draws > 1 and name in (*rivals(clips), "BLADE, audio")
+                name for name in table if arguments.draws > 1 and name in (*rivals(clips), "BLADE, audio")
             ):
                 gain = np.subtract(table["BLADE"], table[name])
-                error = gain.std(ddof=1) / words.draws**0.5
+                error = gain.std(ddof=1) / arguments.draws**0.5
                 print(f"  BLADE minus {name}: {gain.mean():.2f}, standard error {error:.2f}", flush=True)
-        print(f"{path.name}: {time.monotonic() - began:.0f} s", flush=True)
-    if words.out:
-        words.out.write_text(json.dumps(results, indent=1))
+        print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

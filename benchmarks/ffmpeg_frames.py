@@ -23,9 +23,9 @@ CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128
 """Where the file says its chroma samples lie; ffmpeg's filter `scale` must be told, its library need not."""
 
 
-def ffmpeg(*words: object, out: bool = False) -> bytes:
+def ffmpeg(*arguments: object, out: bool = False) -> bytes:
     """Run ffmpeg quietly; its standard output."""
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, words)]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE if out else None).stdout
 
 
@@ -65,7 +65,7 @@ def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.
     with av.open(str(path)) as container:
         track = container.streams.best("video").index  # of several, FFmpeg's choice, as `read_clip` takes it
     fields = "stream=chroma_location:format=start_time:frame=best_effort_timestamp_time"
-    words = [
+    arguments = [
         "ffprobe",
         "-v",
         "error",
@@ -77,13 +77,13 @@ def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.
         "json",
         str(path),
     ]
-    said = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
-    origin = float(said["format"].get("start_time", 0))
-    stamps = np.array([float(frame["best_effort_timestamp_time"]) for frame in said["frames"]]) - origin
+    message = json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
+    origin = float(message["format"].get("start_time", 0))
+    stamps = np.array([float(frame["best_effort_timestamp_time"]) for frame in message["frames"]]) - origin
     wanted = np.maximum(np.searchsorted(stamps, times + 1e-6, side="right") - 1, 0)
     chosen = "+".join(f"eq(n\\,{number})" for number in sorted(set(wanted.tolist())))
     flags = "bilinear+accurate_rnd+bitexact"
-    across, down = CHROMA.get(said["streams"][0].get("chroma_location"), (-513, -513))
+    across, down = CHROMA.get(message["streams"][0].get("chroma_location"), (-513, -513))
     place = f"in_h_chr_pos={across}:in_v_chr_pos={down}"
     scale = f"scale={width}:{height}:flags={flags}:out_range=pc:{place}"
     raw = ffmpeg(

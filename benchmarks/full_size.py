@@ -142,13 +142,13 @@ def main() -> None:
     frames = rng.integers(0, 256, (16, 224, 224, 3), dtype=np.uint8)
     waveform = rng.uniform(-0.3, 0.3, 160_000).astype(np.float32)
     seeing.encode([frames]), hearing.encode([waveform])  # the first call costs more
-    began = time.perf_counter()
+    start = time.perf_counter()
     tokens = seeing.encode([frames])[0]
     between = time.perf_counter()
     vector = hearing.encode([waveform])[0]
     ended = time.perf_counter()
     wanted = videomae_written_out(folder / "videomae-base" / "model.safetensors", frames)
-    report("videomae-base", tokens, wanted.reshape(tokens.shape), between - began)
+    report("videomae-base", tokens, wanted.reshape(tokens.shape), between - start)
     report(
         "audiomae", vector, audiomae_written_out(folder / "audiomae.safetensors", waveform), ended - between
     )

@@ -52,11 +52,11 @@ def memory(process: int) -> float:
 
 def family(process: int) -> set[int]:
     """The processes that it, or one of its threads, started and that still run."""
-    found: set[int] = set()
+    result: set[int] = set()
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found.update(map(int, children.read_text().split()))
-    return found
+            result.update(map(int, children.read_text().split()))
+    return result
 
 
 def run(words: list[str], environment: dict[str, str]) -> tuple[int, list[float], float, set[int]]:
@@ -76,21 +76,21 @@ def complaints(clips: list[Clip], out: Path, scratch: Path, readers: set[int]) -
     """Everything that must not be."""
     stored = {clip.clip_id for clip in FeatureStore(out).clips}
     failed = read_failures(out)
-    found = [
+    result = [
         f"neither stored nor listed: {c.clip_id}" for c in clips if c.clip_id not in stored | failed.keys()
     ]
-    found += [f"stored and listed: {key}" for key in stored & failed.keys()]
+    result += [f"stored and listed: {key}" for key in stored & failed.keys()]
     for key, failure in failed.items():
         if not failure.reason or re.match(r"[A-Z]\w+(Error|Exception): ", failure.reason):
-            found.append(f"{key}: reason {failure.reason!r}")
+            result.append(f"{key}: reason {failure.reason!r}")
         if "reader of the clip" in failure.reason or "gave up" in failure.reason:
-            found.append(f"crashed or hung: {key}: {failure.reason}")
+            result.append(f"crashed or hung: {key}: {failure.reason}")
     left = [str(path) for path in scratch.rglob("*") if path.is_file()]
-    found += [f"left on the disk: {path}" for path in left]
-    found += [f"left running: {reader}" for reader in readers if Path(f"/proc/{reader}").exists()]
+    result += [f"left on the disk: {path}" for path in left]
+    result += [f"left running: {reader}" for reader in readers if Path(f"/proc/{reader}").exists()]
     if not verify(out).is_intact:
-        found.append("the store is damaged")
-    return found
+        result.append("the store is damaged")
+    return result
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     write_clips(folder / "clips.csv", clips)
     scratch = folder / "scratch"
     scratch.mkdir()
-    words = [
+    arguments = [
         sys.executable,
         "-m",
         "avcil",
@@ -111,26 +111,26 @@ def main() -> None:
         "--out",
         str(folder / "store"),
     ]
-    began = time.perf_counter()
+    start = time.perf_counter()
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    code, held, most, readers = run([*words, "--clip-seconds", "1200"], environment)
+    code, held, most, readers = run([*arguments, "--clip-seconds", "1200"], environment)
     print(
-        f"{len(clips)} files, {len(readers)} readers, {time.perf_counter() - began:.0f} s, exit code {code}"
+        f"{len(clips)} files, {len(readers)} readers, {time.perf_counter() - start:.0f} s, exit code {code}"
     )
     fifths = [median(held[k * len(held) // 5 : (k + 1) * len(held) // 5]) for k in range(5)]
     print(
         "memory of the command, median of each fifth:", ", ".join(f"{value:.0f}" for value in fifths), "MiB"
     )
     print(f"memory of a reader at most: {most:.0f} MiB")
-    found = complaints(clips, folder / "store", scratch, readers) if code == 0 else ["the command failed"]
+    result = complaints(clips, folder / "store", scratch, readers) if code == 0 else ["the command failed"]
     if fifths[4] > GROWTH * fifths[1]:
-        found.append("the command's memory grows")
+        result.append("the command's memory grows")
     failed = read_failures(folder / "store")
     print(f"stored {len(clips) - len(failed)}, listed {len(failed)}:")
     for reason, times in Counter(pattern(failure.reason) for failure in failed.values()).most_common(40):
         print(f"{times:6d}  {reason}")
-    print(f"must not be: {len(found)}", *found, sep="\n  ")
-    sys.exit(bool(found))
+    print(f"must not be: {len(result)}", *result, sep="\n  ")
+    sys.exit(bool(result))
 
 
 if __name__ == "__main__":

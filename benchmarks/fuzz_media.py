@@ -104,19 +104,19 @@ def read(path: Path, twice: bool) -> tuple[str, str]:
     wanted = DecodeSpec(frames=8, short_side=64, sample_rate=16000)
     clip = Clip(clip_id=path.name, path=path, label="?", split="test")
     before = len(os.listdir("/proc/self/fd"))
-    found = read_one(clip, wanted)
+    result = read_one(clip, wanted)
     if len(os.listdir("/proc/self/fd")) != before:
         return "left files open", ""
-    if re.match(r"[A-Z]\w+(Error|Exception): ", found.reason):
-        return "raised", found.reason
-    lacks = found.missing_modalities(wanted)
-    if lacks and not found.reason:
+    if re.match(r"[A-Z]\w+(Error|Exception): ", result.reason):
+        return "raised", result.reason
+    lacks = result.missing_modalities(wanted)
+    if lacks and not result.reason:
         return "silent lack", " and ".join(lacks)
-    if twice and _numbers(found) != _numbers(read_one(clip, wanted)):
-        return "differs when read again", found.reason
+    if twice and _numbers(result) != _numbers(read_one(clip, wanted)):
+        return "differs when read again", result.reason
     if not lacks:
-        return ("whole, with a remark" if found.reason else "whole"), found.reason
-    return ("listed" if len(lacks) == 2 else f"no {lacks[0]}"), found.reason
+        return ("whole, with a remark" if result.reason else "whole"), result.reason
+    return ("listed" if len(lacks) == 2 else f"no {lacks[0]}"), result.reason
 
 
 def _numbers(found: Any) -> tuple[Any, ...]:
@@ -169,22 +169,22 @@ class Child:
 
     def take(self, timeout: float) -> tuple[str, str, float, float] | None:
         """The answer, if there is one or there will be none."""
-        answer = None
+        result = None
         if self.pipe.poll():
             try:
-                answer = self.pipe.recv()
+                result = self.pipe.recv()
             except EOFError:
                 self.process.join()
-                answer = "crashed", f"exit code {self.process.exitcode}", 0.0, 0.0
+                result = "crashed", f"exit code {self.process.exitcode}", 0.0, 0.0
                 self._start()
         elif self._is_hung(timeout):
             self.process.kill()
             self.process.join()
-            answer = "hung", f"for {timeout:g} s", 0.0, 0.0
+            result = "hung", f"for {timeout:g} s", 0.0, 0.0
             self._start()
-        if answer is not None:
+        if result is not None:
             self.path.unlink()
-        return answer
+        return result
 
     def stop(self) -> None:
         self.pipe.close()
@@ -224,14 +224,14 @@ def outcomes(args: Args, folder: Path) -> Iterator[Result]:
             wait([child.pipe for child in busy], timeout=0.5)
             for child in busy:
                 reader = child.process.pid
-                if (answer := child.take(args.timeout)) is None:
+                if (result := child.take(args.timeout)) is None:
                     continue
                 name, kind, data = child.task
                 idle.append(child)
-                if args.keep is not None and answer[0] in BAD:
+                if args.keep is not None and result[0] in BAD:
                     args.keep.mkdir(parents=True, exist_ok=True)
                     (args.keep / name).write_bytes(data)
-                yield Result(name, kind, *answer, time.monotonic() - child.begun, reader)
+                yield Result(name, kind, *result, time.monotonic() - child.begun, reader)
     finally:
         for child in children:
             child.stop()

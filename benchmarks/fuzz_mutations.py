@@ -79,8 +79,8 @@ def folder_elsewhere(folder: Path) -> str:
 
 def listing(mutant: Path) -> list[tuple[str, int]]:
     """Names and sizes of what lies elsewhere."""
-    found = sorted((mutant.parent / ELSEWHERE).rglob("*"))
-    return [(str(path), path.lstat().st_size) for path in found]
+    result = sorted((mutant.parent / ELSEWHERE).rglob("*"))
+    return [(str(path), path.lstat().st_size) for path in result]
 
 
 def remove_checksums(folder: Path) -> None:

@@ -118,11 +118,11 @@ def open_model(folder: Path) -> Any:
     """Load it, build its encoders, ask it, and teach it a class."""
     recognizer = Recognizer.load(folder)
     assert recognizer.reader is not None
-    said = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
+    message = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
     learning = recognizer.snapshot().learning
     if learning is not None and learning.settings.method in ("blade", "slda", "ranpac", "rls"):
         recognizer.learn([features(2), features(3)], ["owl", "owl"])
-    return recognizer.classes_[:CLASSES], [sorted(answer.items()) for answer in said]
+    return recognizer.classes_[:CLASSES], [sorted(result.items()) for result in message]
 
 
 def open_store(folder: Path) -> Any:
@@ -134,8 +134,8 @@ def open_store(folder: Path) -> Any:
     FeatureWriter(folder, store.manifest).close()
     if not is_intact:
         return None
-    found = zip(store.clips, visual, audio, strict=True)
-    return {clip.clip_id: (clip, v.tobytes(), a.tobytes()) for clip, v, a in found}
+    result = zip(store.clips, visual, audio, strict=True)
+    return {clip.clip_id: (clip, v.tobytes(), a.tobytes()) for clip, v, a in result}
 
 
 def open_run(folder: Path) -> Any:
@@ -154,8 +154,8 @@ def open_archive(folder: Path) -> Any:
         import_features(folder / "AVE_features.zip", out, released.benchmark_of(IDS))
         store = FeatureStore(out)
         rows = range(len(store))
-        found = zip(store.clips, store.visual(rows), store.audio(rows), strict=True)
-        return {clip.clip_id: (v.tobytes(), a.tobytes()) for clip, v, a in found}
+        result = zip(store.clips, store.visual(rows), store.audio(rows), strict=True)
+        return {clip.clip_id: (v.tobytes(), a.tobytes()) for clip, v, a in result}
     finally:
         left = list(out.glob(".unpacked*"))
         shutil.rmtree(out, ignore_errors=True)

@@ -61,19 +61,19 @@ def child(folder: Path, seed: int) -> None:
         done, bare = (mutate_archive if kind == "archive" else fuzz_mutations.mutate)(mutant, draw)
         Path("/proc/self/clear_refs").write_text("5")  # the peak of memory counts from here
         before = fuzz_mutations.listing(mutant)
-        outcome, said, began = "accepted", "", time.monotonic()
+        outcome, message, start = "accepted", "", time.monotonic()
         try:
-            found = OPEN[kind](mutant)
-            if kind == "store" and found is not None:  # lines that were lost are made anew by an extraction
-                same = all(contents[original].get(key) == value for key, value in found.items())
+            result = OPEN[kind](mutant)
+            if kind == "store" and result is not None:  # lines that were lost are made anew by an extraction
+                same = all(contents[original].get(key) == value for key, value in result.items())
             else:
-                same = found is None or found == contents[original]
+                same = result is None or result == contents[original]
             if not same:
                 outcome = "other content" if bare else "WRONG CONTENT"
         except AvcilError as error:
-            outcome, said = "refused", str(error)
+            outcome, message = "refused", str(error)
         except BaseException:
-            outcome, said = "EXCEPTION", traceback.format_exc()
+            outcome, message = "EXCEPTION", traceback.format_exc()
         if fuzz_mutations.listing(mutant) != before:
             outcome = "TOUCHED A FOLDER ELSEWHERE"
         answer(
@@ -81,8 +81,8 @@ def child(folder: Path, seed: int) -> None:
                 "kind": kind,
                 "done": done,
                 "outcome": outcome,
-                "said": said[-3000:],
-                "seconds": time.monotonic() - began,
+                "said": message[-3000:],
+                "seconds": time.monotonic() - start,
                 "memory": peak(),
             }
         )
@@ -122,20 +122,20 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{number}\n".encode())
         self.process.stdin.flush()
-        found = self._line(3 * SECONDS)
-        if found is None:
+        result = self._line(3 * SECONDS)
+        if result is None:
             self.process.kill()
             code = self.process.wait()
             self.process = None
             original = subject_of(number, self.seed, self.folder)[1]
-            found = {
+            result = {
                 "kind": original.parent.name,
                 "done": "?",
                 "outcome": f"HUNG OR CRASHED ({code})",
                 "said": "",
             }
-            found |= {"seconds": 3 * SECONDS, "memory": 0}
-        return found
+            result |= {"seconds": 3 * SECONDS, "memory": 0}
+        return result
 
     def _line(self, seconds: float) -> dict[str, Any] | None:
         assert self.process is not None
@@ -173,13 +173,13 @@ def main() -> int:
         make(Path(scratch) / "originals")
         reader, table, wrong, worst = Child(Path(scratch) / "originals", args.seed), Counter(), 0, [0.0, 0]
         for number in [args.only] if args.only is not None else range(args.count):
-            found = reader.ask(number)
-            table[found["kind"], found["outcome"]] += 1
-            worst = [max(worst[0], found["seconds"]), max(worst[1], found["memory"])]
-            if what := faults(found):
+            result = reader.ask(number)
+            table[result["kind"], result["outcome"]] += 1
+            worst = [max(worst[0], result["seconds"]), max(worst[1], result["memory"])]
+            if what := faults(result):
                 wrong += 1
                 print(
-                    f"mutant {number}, {found['kind']}, {found['done']}: {', '.join(what)}\n{found['said']}"
+                    f"mutant {number}, {result['kind']}, {result['done']}: {', '.join(what)}\n{result['said']}"
                 )
         if reader.process is not None:
             reader.process.kill()

@@ -112,19 +112,19 @@ def main() -> int:
         print("there is no GPU that PyTorch can use; --device cpu --tiny tries the script", file=sys.stderr)
         return 2
     options = ["--device", a.device, *(["--tiny"] if a.tiny else [])]
-    about, began = environment(a.device), time.monotonic()
+    about, start = environment(a.device), time.monotonic()
     rows: list[tuple[str, str, str]] = []
     failed = False
     for part in a.only:
-        left = a.limit - (time.monotonic() - began) - GRACE
-        found, failure = (
+        left = a.limit - (time.monotonic() - start) - GRACE
+        result, failure = (
             run_part(part, min(PARTS[part], left), options) if left > 0 else ([], "no time left for it")
         )
-        rows += [(part, what, value) for what, value in found]
+        rows += [(part, what, value) for what, value in result]
         if failure:
             failed = True
             rows.append((part, "FAILED", failure))
-        a.out.write_text(table(about, rows, time.monotonic() - began), encoding="utf-8")
+        a.out.write_text(table(about, rows, time.monotonic() - start), encoding="utf-8")
         print(f"{part}: {failure or 'done'}", flush=True)
     print(a.out.read_text(encoding="utf-8"))
     return int(failed)

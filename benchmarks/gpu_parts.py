@@ -52,10 +52,10 @@ def milliseconds(a: argparse.Namespace, work: Callable[[], object], rounds: int 
     times = []
     for _ in range(3 + (2 if a.tiny else rounds)):
         synchronize(a)
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
         synchronize(a)
-        times.append(1e3 * (time.perf_counter() - began))
+        times.append(1e3 * (time.perf_counter() - start))
     return median(times[3:])
 
 
@@ -71,11 +71,11 @@ def kernel(a: argparse.Namespace) -> None:
         inputs = _kernel_inputs(a, dtype)
         chosen = choose(inputs["tokens"], torch.float32)
         name = f"{chosen.__name__.rsplit('.', 1)[-1]}, {str(dtype).removeprefix('torch.')}"
-        found = _kernel_results(chosen, inputs)
+        result = _kernel_results(chosen, inputs)
         exact = {key: None if value is None else value.double() for key, value in inputs.items()}
         wanted = _kernel_results(operators, exact)
         for what in CHECKED:
-            pairs = zip(found[what], wanted[what], strict=True)
+            pairs = zip(result[what], wanted[what], strict=True)
             worst = max(
                 float((x.double() - y).abs().max() / y.abs().max().clamp_min(1e-30)) for x, y in pairs
             )
@@ -254,10 +254,10 @@ def whole_run(a: argparse.Namespace, name: str) -> None:
             epochs=epochs,
         )
         synchronize(a)
-        began = time.perf_counter()
+        start = time.perf_counter()
         run.finish()
         synchronize(a)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     held = f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most" if a.device == "cuda" else ""
     what = f"{s['steps']} steps x {epochs} epochs, {train} of {s['train']} training clips"
     row(f"{name}-shaped run, {what}", f"{seconds:.1f} s{held}")

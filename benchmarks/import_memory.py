@@ -115,13 +115,13 @@ def main() -> None:
         args.folder.mkdir(parents=True)
         subprocess.run([sys.executable, __file__, "prepare", form, args.folder, str(args.clips)], check=True)
         source, parts = json.loads((args.folder / "source.json").read_text())
-        words = [source, str(args.folder / "store"), str(args.clips), str(parts)]
+        arguments = [source, str(args.folder / "store"), str(args.clips), str(parts)]
         done = subprocess.run(
-            [sys.executable, "-c", IMPORT, *words], check=True, capture_output=True, text=True
+            [sys.executable, "-c", IMPORT, *arguments], check=True, capture_output=True, text=True
         )
-        found = json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(done.stdout.splitlines()[-1])
         size = args.clips * 1568 * 768 * 4 / 1e9
-        stored, seconds, peak = (found[name] for name in ("stored", "seconds", "peak"))
+        stored, seconds, peak = (result[name] for name in ("stored", "seconds", "peak"))
         speed = size * 1000 / seconds
         print(f"{form:<14}{stored:>7}{size:>7.1f}{seconds:>9.1f}{speed:>7.0f}{peak:>10.0f}", flush=True)
     shutil.rmtree(args.folder)

@@ -48,8 +48,8 @@ def presence(store: Store, pattern: str, seed: int) -> tuple[torch.Tensor, torch
             audio = len(rows) * (number % 2)
         has[0, rows[:audio]] = False
         has[1, rows[audio : audio + visual]] = False
-    found = torch.from_numpy(has[:, train])
-    return torch.from_numpy(train), found[0], found[1]
+    result = torch.from_numpy(has[:, train])
+    return torch.from_numpy(train), result[0], result[1]
 
 
 def model_of(store: Store, rows: torch.Tensor, audio: torch.Tensor, visual: torch.Tensor):
@@ -110,7 +110,7 @@ def main() -> None:
         store = Store(path)
         test = torch.from_numpy(np.flatnonzero(store.splits == options.split))
         for pattern in PATTERNS:
-            found = defaultdict(list)
+            result = defaultdict(list)
             for seed in range(options.draws):
                 rows, audio, visual = presence(store, pattern, seed)
                 whole, every = audio & visual, torch.ones_like(audio)
@@ -121,8 +121,8 @@ def main() -> None:
                     "none missing": model_of(store, rows, every, every),
                 }
                 for name, model in models.items():
-                    found[name].append(accuracies(store, model, test))
-            for name, values in found.items():
+                    result[name].append(accuracies(store, model, test))
+            for name, values in result.items():
                 figures = " | ".join(f"{value:.1f}" for value in np.mean(values, axis=0))
                 print(f"| {path.name} | {pattern} | {name} | {figures} |", flush=True)
 

@@ -25,8 +25,8 @@ from avcil.features.verify import verify
 
 
 def command(clips: Path, out: Path, *more: str) -> list[str]:
-    words = ["extract", str(clips), "--out", str(out), *more]
-    return [sys.executable, "-c", "from avcil.cli.main import main; main()", *words]
+    arguments = ["extract", str(clips), "--out", str(out), *more]
+    return [sys.executable, "-c", "from avcil.cli.main import main; main()", *arguments]
 
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
@@ -114,8 +114,8 @@ def parent(process: int) -> int:
 def compare(name: str, folder: Path, whole: FeatureStore) -> None:
     """Every clip once and the same bytes, those on the disk as their checksums say."""
     store = FeatureStore(folder)
-    if not (found := verify(folder)).is_intact:
-        sys.exit(f"{name}: {found.text()}")
+    if not (result := verify(folder)).is_intact:
+        sys.exit(f"{name}: {result.text()}")
     entries, _ = read_index(folder)
     count = Counter(clip.clip_id for entry in entries.values() for clip in entry.clips)
     twice = sum(times > 1 for times in count.values())
@@ -148,8 +148,8 @@ def main() -> None:
     seconds = finish(command(options.clips, out / "whole"))
     whole = FeatureStore(out / "whole")
     print(f"undisturbed: {len(whole)} clips in {seconds:.0f} s")
-    words = command(options.clips, out / "killed")
-    fell = killed(words, options.kills, random.Random(options.seed), seconds)
+    arguments = command(options.clips, out / "killed")
+    fell = killed(arguments, options.kills, random.Random(options.seed), seconds)
     compare(f"killed {fell} times", out / "killed", whole)
     parts = range(1, options.parts + 1)
     running = [start(command(options.clips, out / "parts", "--shard", f"{i}/{options.parts}")) for i in parts]

@@ -53,10 +53,19 @@ def make_store(folder: Path) -> None:
 
 def command(store: Path, out: Path, *, jobs: int, epochs: int) -> list[str]:
     """The reproduction, as a shell would start it."""
-    words = ["reproduce", str(store), "--out", str(out), "--classes-per-step", "2", "--epochs", str(epochs)]
-    words += ["--methods", *METHODS, "--modalities", "audio-visual", "--seeds", "0", "1", "2"]
-    words += ["--jobs", str(jobs), "--checkpoint-seconds", "0.2"]
-    return [sys.executable, "-c", "from avcil.cli.main import main; main()", *words]
+    arguments = [
+        "reproduce",
+        str(store),
+        "--out",
+        str(out),
+        "--classes-per-step",
+        "2",
+        "--epochs",
+        str(epochs),
+    ]
+    arguments += ["--methods", *METHODS, "--modalities", "audio-visual", "--seeds", "0", "1", "2"]
+    arguments += ["--jobs", str(jobs), "--checkpoint-seconds", "0.2"]
+    return [sys.executable, "-c", "from avcil.cli.main import main; main()", *arguments]
 
 
 def finished(out: Path) -> dict[str, int]:
@@ -96,10 +105,10 @@ def main() -> int:
         store = Path(folder) / "store"
         make_store(store)
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        began = time.monotonic()
+        start = time.monotonic()
         make = {"jobs": options.jobs, "epochs": options.epochs}
         subprocess.run(command(store, whole, **make), check=True, stdout=subprocess.DEVNULL)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         total = len(finished(whole))
         print(f"undisturbed: {total} runs in {seconds:.1f} s")
         mistakes = 0

@@ -26,9 +26,9 @@ def children_seconds() -> float:
 
 def cold_start(words: list[str]) -> tuple[float, float]:
     """Seconds by the clock and of processor time of a Python process."""
-    began, used = time.perf_counter(), children_seconds()
+    start, used = time.perf_counter(), children_seconds()
     subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began, children_seconds() - used
+    return time.perf_counter() - start, children_seconds() - used
 
 
 def report(what: str, measure: Callable[[], tuple[float, float]], rounds: int) -> None:
@@ -60,9 +60,9 @@ def main() -> None:
     recognizer.predict_clip(a.clip)
 
     def answer() -> tuple[float, float]:
-        began, used = time.perf_counter(), time.process_time()
+        start, used = time.perf_counter(), time.process_time()
         recognizer.predict_clip(a.clip)
-        return time.perf_counter() - began, time.process_time() - used
+        return time.perf_counter() - start, time.process_time() - used
 
     report("later answer of a loaded Recognizer", answer, 3 * a.rounds)
 

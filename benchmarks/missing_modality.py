@@ -63,8 +63,8 @@ def accuracy(
 ) -> float:
     """The fraction told rightly, with the modalities `given` and without the others."""
     left_out = {name: None for name in ("audio", "visual") if name not in given}
-    said = recognizer.predict([replace(clip, **left_out) for clip in clips])
-    return float(np.mean([a == b for a, b in zip(said, labels, strict=True)]))
+    message = recognizer.predict([replace(clip, **left_out) for clip in clips])
+    return float(np.mean([a == b for a, b in zip(message, labels, strict=True)]))
 
 
 def main() -> None:
@@ -82,19 +82,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     options = parser.parse_args()
     clips, labels = test_clips(FeatureStore(options.store))
-    found: dict[str, list[float]] = {name: [] for name in ASKED}
+    result: dict[str, list[float]] = {name: [] for name in ASKED}
     for seed in options.seeds:
         made = {modality: recognizer(options, modality, seed) for modality, _ in ASKED.values()}
         for name, (modality, given) in ASKED.items():
-            found[name].append(accuracy(made[modality], clips, labels, given))
+            result[name].append(accuracy(made[modality], clips, labels, given))
         print(
-            f"seed {seed}: " + ", ".join(f"{name} {100 * found[name][-1]:.1f} %" for name in ASKED),
+            f"seed {seed}: " + ", ".join(f"{name} {100 * result[name][-1]:.1f} %" for name in ASKED),
             flush=True,
         )
     print(
         f"{options.method}, {len(labels)} test clips, {len(options.seeds)} seeds, last accuracy, mean ± std"
     )
-    for name, values in found.items():
+    for name, values in result.items():
         spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
         print(f"{name:<44} {100 * np.mean(values):6.1f}{spread}")
 

@@ -32,9 +32,9 @@ def fastest(work: Callable[[], object]) -> float:
     """Milliseconds of processor time; the first three runs do not count."""
     seconds = []
     for _ in range(3 + RUNS):
-        began = time.process_time()
+        start = time.process_time()
         work()
-        seconds.append(time.process_time() - began)
+        seconds.append(time.process_time() - start)
     return 1000 * min(seconds[3:])
 
 

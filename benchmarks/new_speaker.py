@@ -52,7 +52,7 @@ def measure(store: FeatureStore, groups: np.ndarray, left_out: str, alpha: float
     modality = Modality.AUDIO_VISUAL if len(names) == 2 else Modality(names[0])
     method = kind(parse_options(kind, (), name="blade"), modality=modality)
     method.part_widths = part_widths(store)
-    method.constants = {name: found for name in names if (found := store.constants(name)) is not None}
+    method.constants = {name: result for name in names if (result := store.constants(name)) is not None}
     method.add_classes(len(store.labels))
     splits = np.array([clip.split for clip in store.clips])
     labels = torch.tensor([store.labels.index(clip.label) for clip in store.clips])

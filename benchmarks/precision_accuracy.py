@@ -18,7 +18,7 @@ def accuracy_table(a: argparse.Namespace) -> None:
     """Last and average accuracy of float32 and bfloat16, over seeds, on a real store."""
     print("\n| precision | average, % | last, % |\n| --- | ---: | ---: |")
     for precision in ("float32", "bfloat16"):
-        found = []
+        result = []
         for seed in range(a.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 config = TrainConfig(
@@ -36,10 +36,10 @@ def accuracy_table(a: argparse.Namespace) -> None:
                     precision=precision,  # type: ignore[arg-type]
                 )
                 results = train(config, quiet=True)
-                found.append((results["average_incremental_accuracy"], results["last_accuracy"]))
+                result.append((results["average_incremental_accuracy"], results["last_accuracy"]))
         columns = [
             f"{100 * mean(c):.1f} ± {100 * (stdev if len(c) > 1 else pstdev)(c):.1f}"
-            for c in zip(*found, strict=True)
+            for c in zip(*result, strict=True)
         ]
         print(f"| {precision} | {' | '.join(columns)} |", flush=True)
 

@@ -29,14 +29,14 @@ def measure(title: str, cases: Sequence[tuple[str, Callable[[], object]]], round
     times: dict[str, list[float]] = {name: [] for name, _ in cases}
     for turn in range(rounds):
         for name, iterate in cases if turn % 2 == 0 else reversed(cases):
-            began = time.perf_counter()
+            start = time.perf_counter()
             float(iterate())
-            times[name].append(time.perf_counter() - began)
+            times[name].append(time.perf_counter() - start)
     first = times[cases[0][0]]
     print(f"\n| {title} | ms, median | ms, least | over the first |\n| --- | ---: | ---: | ---: |")
-    for name, found in times.items():
-        over = median(x / y for x, y in zip(found, first, strict=True))
-        print(f"| {name} | {1e3 * median(found):.1f} | {1e3 * min(found):.1f} | {over:.3f} |")
+    for name, result in times.items():
+        over = median(x / y for x, y in zip(result, first, strict=True))
+        print(f"| {name} | {1e3 * median(result):.1f} | {1e3 * min(result):.1f} | {over:.3f} |")
 
 
 def case(a: argparse.Namespace, index: int = 1, **changes: int) -> Callable[[], object]:

@@ -137,8 +137,8 @@ def files(target: Target) -> Iterator[Row]:
                     for form in ({"path": path, "meta": META}, [{"path": path}], {"video": {"path": path}}):
                         data[position] = form
                         body = {"data": data, "fn_index": event["id"], "session_hash": "x"}
-                        answer = target.send("POST", "/gradio_api/queue/join", content=json.dumps(body))
-                        got.add(answer.status_code)
+                        response = target.send("POST", "/gradio_api/queue/join", content=json.dumps(body))
+                        got.add(response.status_code)
         yield f"file named by {kind}", "403", ", ".join(map(str, sorted(got)))
     for path in ("/etc/passwd", "http://nowhere.example/a", str(link)):
         yield f"GET file={path[:25]}", "403", str(target.send("GET", f"/gradio_api/file={path}").status_code)
@@ -180,14 +180,14 @@ def bodies(target: Target) -> Iterator[Row]:
     before = target.memory()
     big = b'{"data": "' + b"x" * 19_000_000 + b'"}'
     for path in ("/gradio_api/queue/join", "/api/predict", "/api/undo"):
-        answer = target.send("POST", path, content=big, headers={"content-type": "application/json"})
-        yield f"JSON of 19 MB to {path}", "413", str(answer.status_code or "closed")
+        response = target.send("POST", path, content=big, headers={"content-type": "application/json"})
+        yield f"JSON of 19 MB to {path}", "413", str(response.status_code or "closed")
     chunks = iter([big[at : at + 65536] for at in range(0, len(big), 65536)])
-    answer = target.send("POST", "/gradio_api/queue/join", content=chunks)
+    response = target.send("POST", "/gradio_api/queue/join", content=chunks)
     yield (
         "the same, length not stated",
         "413 or closed",
-        "413 or closed" if answer.status_code in (0, 413) else "no",
+        "413 or closed" if response.status_code in (0, 413) else "no",
     )
     grown = (target.memory() - before) / 1e6
     yield "memory grown", "below 100 MB", "below 100 MB" if grown < 100 else f"{grown:.0f} MB"
@@ -214,12 +214,12 @@ def slow_sockets(target: Target) -> Iterator[Row]:
     lines = [socket.create_connection((where.hostname, where.port), timeout=60) for _ in range(100)]
     for line in lines:
         line.sendall(head.encode())
-    began = time.monotonic()
+    start = time.monotonic()
     answers = [target.predict().status_code for _ in range(5)]
     yield "5 clips beside 100 slow uploads", "200", ", ".join(map(str, sorted(set(answers))))
     ends = {line.recv(65536)[9:12].decode() for line in lines}
     yield "the slow uploads", "408", ", ".join(sorted(ends))
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start
     yield "they end within", "30 s", "30 s" if seconds < 30 else f"{seconds:.0f} s"
     for line in lines:
         line.close()
@@ -273,17 +273,17 @@ def decoding(target: Target) -> Iterator[Row]:
     count = 14_000_000 // len(file.getvalue())
     bomb = file.getvalue() * count
     with ThreadPoolExecutor(2) as pool:
-        began = time.monotonic()
+        start = time.monotonic()
         sent = [
             pool.submit(target.send, "POST", "/api/predict", files={"file": ("a.mjpeg", bomb)})
             for _ in range(2)
         ]
         good = target.predict().status_code
-        codes = {answer.result().status_code for answer in sent}
+        codes = {response.result().status_code for response in sent}
     rejected = codes <= {415, 422}
     yield f"two 14 MB clips of {count} pictures", "415 or 422", "415 or 422" if rejected else str(codes)
     yield "a good clip meanwhile", "200", str(good)
-    yield "all of it in less than 60 s", "True", str(time.monotonic() - began < 60)
+    yield "all of it in less than 60 s", "True", str(time.monotonic() - start < 60)
     for task in Path(f"/proc/{target.process.pid}/task").iterdir():
         for pid in (task / "children").read_text().split():
             os.kill(int(pid), signal.SIGKILL)
@@ -303,11 +303,11 @@ def stopping(target: Target) -> Iterator[Row]:
 
 def main() -> int:
     """Run the attacks and print the table."""
-    words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    words.add_argument("run", type=Path, help="a finished run, or a model's folder")
-    words.add_argument("clip", type=Path, help="a clip that it answers")
-    words.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
-    given = words.parse_args()
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("run", type=Path, help="a finished run, or a model's folder")
+    arguments.add_argument("clip", type=Path, help="a clip that it answers")
+    arguments.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
+    given = arguments.parse_args()
     failed = 0
     print(f"{'attack':50} {'expected':32} {'got':32} ok")
     for name in given.only.split(",") if given.only else ATTACKS:

@@ -41,8 +41,8 @@ def teach(url: str, label: str, clips: list[Path]) -> int:
 def outcome(url: str, label: str) -> str:
     """What the restarted server says of the class, once nothing is being learned."""
     while True:
-        answer = httpx.get(f"{url}/api/teach", timeout=60)
-        told = answer.json() if answer.status_code == 200 else {"state": "none", "label": ""}
+        response = httpx.get(f"{url}/api/teach", timeout=60)
+        told = response.json() if response.status_code == 200 else {"state": "none", "label": ""}
         if told["state"] != "learning":
             break
         time.sleep(0.1)

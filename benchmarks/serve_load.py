@@ -56,11 +56,11 @@ def ask(client: httpx.Client, url: str, clip: Path, until: float) -> tuple[httpx
     files = {"file": (clip.name, clip.read_bytes())}
     retries = 0
     while time.monotonic() < until:
-        answer = client.post(f"{url}/api/predict", files=files)
-        if answer.status_code != 503:
-            return answer, retries
+        response = client.post(f"{url}/api/predict", files=files)
+        if response.status_code != 503:
+            return response, retries
         retries += 1
-        time.sleep(float(answer.headers.get("retry-after", 1)))
+        time.sleep(float(response.headers.get("retry-after", 1)))
     return None, retries
 
 
@@ -77,9 +77,9 @@ def load(server: ServerProcess, expected: dict[Path, dict[str, float]], args: ar
             begin.wait(60)
             for turn in range(args.predictions // args.users):
                 clip = clips[(number + turn) % len(clips)]
-                began = time.monotonic()
-                answer, retries = ask(client, server.url, clip, until)
-                totals.add(time.monotonic() - began, retries, answer, expected[clip])
+                start = time.monotonic()
+                response, retries = ask(client, server.url, clip, until)
+                totals.add(time.monotonic() - start, retries, response, expected[clip])
 
     with ThreadPoolExecutor(args.users) as pool:
         list(pool.map(user, range(args.users)))
@@ -104,9 +104,9 @@ def main() -> None:
             with httpx.Client(timeout=120) as client:
                 for clip in args.clips[:8]:  # what is loaded at the first answers does not count as growth
                     ask(client, server.url, clip, time.monotonic() + 120)
-            before, began = server.memory(), time.monotonic()
+            before, start = server.memory(), time.monotonic()
             totals = load(server, expected, args)
-            seconds, after = time.monotonic() - began, server.memory()
+            seconds, after = time.monotonic() - start, server.memory()
         finally:
             server.stop()
     middle = statistics.median(totals.seconds)

@@ -14,21 +14,21 @@ from pathlib import Path
 class ServerProcess:
     """A running server."""
 
-    def __init__(self, run: Path, *words: str, temporary: Path) -> None:
+    def __init__(self, run: Path, *arguments: str, temporary: Path) -> None:
         """Start it and wait until it listens."""
         environment = os.environ | {"TMPDIR": str(temporary), "TMP": "", "TEMP": ""}
-        command = [sys.executable, "-m", "avcil", "serve", str(run), "--port", "0", *words]
-        began = time.monotonic()
+        command = [sys.executable, "-m", "avcil", "serve", str(run), "--port", "0", *arguments]
+        start = time.monotonic()
         self.errors = open(temporary.with_name("errors.txt"), "ab")  # noqa: SIM115
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.errors, env=environment, text=True
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        if found is None:
+        result = re.search(r"http://\S+", line)
+        if result is None:
             raise SystemExit(f"the server did not start: {line!r}; see {self.errors.name}")
-        self.url, self.seconds_to_start = found[0], time.monotonic() - began
+        self.url, self.seconds_to_start = result[0], time.monotonic() - start
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """Send a signal and give the exit code."""
@@ -47,7 +47,7 @@ class ServerProcess:
 
 
 def _children(parent: int) -> list[int]:
-    found = []
+    result = []
     for task in Path(f"/proc/{parent}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
-    return found
+        result += map(int, (task / "children").read_text().split())
+    return result

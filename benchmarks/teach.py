@@ -26,11 +26,11 @@ def clips(store: FeatureStore, split: str, labels: list[str]) -> tuple[list[Clip
     """Features of the clips of these classes, and their classes."""
     rows = [r for r, clip in enumerate(store.clips) if clip.split == split and clip.label in labels]
     audio, visual = torch.from_numpy(store.audio(rows)).float(), torch.from_numpy(store.visual(rows)).float()
-    found = [
+    result = [
         ClipFeatures(audio=audio[i : i + 1], visual=visual[i : i + 1], clip_id=store.clips[row].clip_id)
         for i, row in enumerate(rows)
     ]
-    return found, [store.clips[row].label for row in rows]
+    return result, [store.clips[row].label for row in rows]
 
 
 def accuracy(recognizer: Recognizer, asked: tuple[list[ClipFeatures], list[str]]) -> str:
@@ -70,9 +70,9 @@ def main() -> None:
     asked_old, asked_new = clips(store, "test", old), clips(store, "test", new)
     before = accuracy(taught, asked_old)
     material = clips(store, "train", new)
-    began = time.perf_counter()
+    start = time.perf_counter()
     taught.learn(*material)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     print(
         f"{arguments.method}: {len(material[0])} clips of {len(new)} classes more for {len(old)}: {seconds:.2f} s"
     )

@@ -20,11 +20,11 @@ from serve_process import ServerProcess
 
 def teach(client: httpx.Client, label: str, clips: list[Path]) -> tuple[float, dict[str, float]]:
     """Seconds until the class is learned, and seconds of each phase that the server names."""
-    began, phases = time.monotonic(), {}
+    start, phases = time.monotonic(), {}
     files = [("files", (clip.name, clip.read_bytes())) for clip in clips]
-    answer = client.post("/api/teach", files=files, data={"label": label})
-    answer.raise_for_status()
-    last = began
+    response = client.post("/api/teach", files=files, data={"label": label})
+    response.raise_for_status()
+    last = start
     while True:
         job = client.get("/api/teach").raise_for_status().json()
         now = time.monotonic()
@@ -35,7 +35,7 @@ def teach(client: httpx.Client, label: str, clips: list[Path]) -> tuple[float, d
         time.sleep(0.02)
     if job["state"] != "done":
         sys.exit(f"{label} was not learned: {job['error']}")
-    return now - began, phases
+    return now - start, phases
 
 
 def main() -> None:
@@ -59,8 +59,8 @@ def main() -> None:
                     clips = sorted(path for path in folder.iterdir() if path.is_file())[: arguments.clips]
                     seconds, phases = teach(client, folder.name, clips)
                     total += seconds
-                    said = ", ".join(f"{phase}: {spent:.2f}" for phase, spent in phases.items())
-                    print(f"{folder.name}, {len(clips)} clips: {seconds:.2f} s ({said})", flush=True)
+                    message = ", ".join(f"{phase}: {spent:.2f}" for phase, spent in phases.items())
+                    print(f"{folder.name}, {len(clips)} clips: {seconds:.2f} s ({message})", flush=True)
         finally:
             server.stop()
     print(f"{len(folders)} classes: {total:.2f} s")

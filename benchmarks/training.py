@@ -81,9 +81,9 @@ def work(a: argparse.Namespace) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     iterate = WAYS[a.worker](a, clips)
     for _ in sys.stdin:
-        began = time.perf_counter()
+        start = time.perf_counter()
         loss = float(iterate())
-        print(time.perf_counter() - began, loss, _status("VmHWM") - before, flush=True)
+        print(time.perf_counter() - start, loss, _status("VmHWM") - before, flush=True)
 
 
 def iteration_table(a: argparse.Namespace) -> None:

@@ -47,14 +47,14 @@ def main() -> None:
     audio = torch.from_numpy(store.audio(rows).astype(np.float32))
     visual = torch.from_numpy(store.visual(rows).astype(np.float32))
     labels = [clip.label for clip in store.clips]
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     for order in range(options.orders):
         benchmark = Benchmark.from_classes(set(labels), options.classes_per_step, class_order_seed=order)
-        measure(benchmark, store, audio, visual, labels, options.split, found)
+        measure(benchmark, store, audio, visual, labels, options.split, result)
     print(
         f"{options.store}, {options.split} clips, {options.orders} class orders, mean ± std over orders and steps"
     )
-    for name, values in found.items():
+    for name, values in result.items():
         print(f"{name:<44} {100 * np.mean(values):6.1f} ± {100 * np.std(values, ddof=1):.1f}")
 
 

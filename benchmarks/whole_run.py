@@ -137,16 +137,16 @@ class PlainRun:
         rows = np.flatnonzero((self.labels >= low) & (self.labels < high) & (self.splits == split))
         with torch.no_grad():
             parts = np.array_split(rows, -(-len(rows) // 256))
-            said = [plain_forward(net, *self.batch(part)).logits.argmax(dim=1) for part in parts]
-        return float(np.mean(torch.cat(said).numpy() == self.labels[rows]))
+            message = [plain_forward(net, *self.batch(part)).logits.argmax(dim=1) for part in parts]
+        return float(np.mean(torch.cat(message).numpy() == self.labels[rows]))
 
 
 def elsewhere(a: argparse.Namespace, way: str, precision: str) -> tuple[float, list[list[float]]]:
     """Seconds and matrix of a way, in a process of its own."""
     pages = {"THP_MEM_ALLOC_ENABLE": "0"} if way == "plain" else {}
     command = [sys.executable, *sys.argv, "--way", way, "--precision", precision]
-    answer = json.loads(subprocess.check_output(command, env=os.environ | pages, text=True))
-    return answer["seconds"], answer["matrix"]
+    result = json.loads(subprocess.check_output(command, env=os.environ | pages, text=True))
+    return result["seconds"], result["matrix"]
 
 
 def main() -> None:
@@ -158,9 +158,9 @@ def main() -> None:
     parser.add_argument("--precision", default="float64", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.way:
-        began = time.perf_counter()
+        start = time.perf_counter()
         matrix = by_avcil(a) if a.way == "avcil" else PlainRun(a).run()
-        print(json.dumps({"seconds": time.perf_counter() - began, "matrix": matrix}))
+        print(json.dumps({"seconds": time.perf_counter() - start, "matrix": matrix}))
         return
     one, other = (elsewhere(a, way, "float64")[1] for way in ("avcil", "plain"))
     cells = sum(map(len, one))
@@ -173,8 +173,8 @@ def main() -> None:
         for way in seconds if turn % 2 == 0 else reversed(seconds):
             seconds[way].append(elsewhere(a, way, "float32")[0])
     print("\n| float32 | s, median | s, least |\n| --- | ---: | ---: |")
-    for way, found in seconds.items():
-        print(f"| {way} | {median(found):.1f} | {min(found):.1f} |")
+    for way, result in seconds.items():
+        print(f"| {way} | {median(result):.1f} | {min(result):.1f} |")
     print(f"\nplain / avcil: {median(seconds['plain']) / median(seconds['avcil']):.2f}")
 
 

@@ -101,9 +101,9 @@ def single_thread() -> Iterator[None]:
 def avcil(single_thread) -> Callable[..., int]:
     """Run a command in this process; gives its exit code."""
 
-    def command(*words: object) -> int:
+    def command(*arguments: object) -> int:
         with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
+            main([str(word) for word in arguments])
         return int(end.value.code or 0)
 
     return command
@@ -169,8 +169,8 @@ def trained(avcil, tmp_path_factory) -> Path:
     ]
     assert avcil(*common, "--method", "av-cil", "--exemplars-per-class", "2", "--out", folder / "av") == 0
     for modality in ("audio", "visual"):
-        words = ["--method", "fine-tuning", "--modality", modality, "--out", folder / modality]
-        assert avcil(*common, *words) == 0
+        arguments = ["--method", "fine-tuning", "--modality", modality, "--out", folder / modality]
+        assert avcil(*common, *arguments) == 0
     return folder
 
 
@@ -180,11 +180,11 @@ def chromium() -> Iterator[Any]:
     if not Path("/usr/bin/chromium").exists():
         pytest.skip("needs /usr/bin/chromium")
     playwright = pytest.importorskip("playwright.sync_api")
-    words = ("no-sandbox", "disable-gpu", "disable-dev-shm-usage")
-    words += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+    arguments = ("no-sandbox", "disable-gpu", "disable-dev-shm-usage")
+    arguments += ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path="/usr/bin/chromium", args=[f"--{word}" for word in words]
+            executable_path="/usr/bin/chromium", args=[f"--{word}" for word in arguments]
         )
         yield browser
         browser.close()

@@ -20,9 +20,9 @@ NOT_LOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 def locked() -> dict[str, str]:
     """Version by name."""
     lines = [line for line in LOCK.read_text().splitlines() if not line.startswith((" ", "#"))]
-    found = [re.fullmatch(r"([a-z0-9.-]+)==([^ ;]+)( ; .*)? \\", line) for line in lines]
-    assert all(found), "a line of requirements.lock pins nothing"
-    return {match[1]: match[2] for match in found if match}
+    result = [re.fullmatch(r"([a-z0-9.-]+)==([^ ;]+)( ; .*)? \\", line) for line in lines]
+    assert all(result), "a line of requirements.lock pins nothing"
+    return {match[1]: match[2] for match in result if match}
 
 
 def test_every_package_has_hashes() -> None:
@@ -35,9 +35,9 @@ def test_it_holds_every_requirement_at_its_pinned_version() -> None:
     """After a change of pyproject.toml or constraints.txt: make lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [word for words in project["optional-dependencies"].values() for word in words]
-    wanted = [Requirement(word) for word in [*project["dependencies"], *extras]]
+    expected = [Requirement(word) for word in [*project["dependencies"], *extras]]
     versions = locked()
-    for requirement in wanted:
+    for requirement in expected:
         name = canonicalize_name(requirement.name)
         if not NOT_LOCKED.fullmatch(name):
             assert name in versions, f"{name} is not in requirements.lock: run make lock"

@@ -22,11 +22,11 @@ def gpu():
     return module
 
 
-def run(tmp_path: Path, *words: str) -> tuple[int, str]:
+def run(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and the table."""
     out = tmp_path / "table.md"
     done = subprocess.run(
-        [FOLDER / "gpu.sh", *TINY, "--out", out, *words],
+        [FOLDER / "gpu.sh", *TINY, "--out", out, *arguments],
         env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

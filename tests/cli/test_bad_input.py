@@ -21,13 +21,13 @@ def work(clips, tmp_path_factory) -> Path:
     from avcil.cli.main import main
 
     folder = tmp_path_factory.mktemp("work")
-    for words in (
+    for arguments in (
         ["scan", clips, "--out", folder / "clips.csv"],
         ["extract", folder / "clips.csv", "--out", folder / "features"],
         [*TRAIN, folder / "features", "--out", folder / "trained"],
     ):
         with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
+            main([str(word) for word in arguments])
         assert not end.value.code
     return folder
 
@@ -79,7 +79,7 @@ def test_documented_commands(avcil, clips, tmp_path, monkeypatch, capsys):
     assert avcil(*joint.split(), *quick) == 0
     capsys.readouterr()
     assert avcil(*["predict", "runs/av-cil", "clip.mp4", "other.mp4", "--json"]) == 0
-    assert [answer["path"] for answer in json.loads(capsys.readouterr().out)] == ["clip.mp4", "other.mp4"]
+    assert [result["path"] for result in json.loads(capsys.readouterr().out)] == ["clip.mp4", "other.mp4"]
     assert avcil(*["report", "runs/av-cil", "runs/joint-audio", "--out", "report.html"]) == 0
     assert Path("report.html").stat().st_size > 10_000
 
@@ -148,7 +148,7 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--method", "avcil"], "unknown method 'avcil'; did you mean av-cil"),
         (["--method", "nowhere.py"], "no file nowhere.py"),
@@ -166,9 +166,9 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
         (["--benchmark", "ave"], "unknown benchmark|ave-ci"),
     ],
 )
-def test_options(words, message, avcil, work, tmp_path, capsys):
+def test_options(arguments, message, avcil, work, tmp_path, capsys):
     """Errors suggest names or list allowed values; no run is started."""
-    assert avcil(*TRAIN, work / "features", "--out", tmp_path / "run", *words) == 2
+    assert avcil(*TRAIN, work / "features", "--out", tmp_path / "run", *arguments) == 2
     assert_matches(message, said(capsys))
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -240,7 +240,7 @@ def test_run_with_other_settings(avcil, work, capsys):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["predict", "RUN"],
         ["predict", "nowhere", "a.mp4"],
@@ -252,9 +252,9 @@ def test_run_with_other_settings(avcil, work, capsys):
     ],
     ids=" ".join,
 )
-def test_other_commands(words, avcil, work, capsys, tmp_path, monkeypatch):
+def test_other_commands(arguments, avcil, work, capsys, tmp_path, monkeypatch):
     """Each error is one line, and nothing is written."""
     monkeypatch.chdir(tmp_path)
-    assert avcil(*(work / "trained" if word == "RUN" else word for word in words)) == 2
+    assert avcil(*(work / "trained" if word == "RUN" else word for word in arguments)) == 2
     said(capsys)
     assert not list(tmp_path.iterdir())

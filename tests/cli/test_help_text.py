@@ -13,10 +13,10 @@ from avcil.cli.parse import parse
 from avcil.training.config import TrainConfig
 
 
-def help_text(command: str, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def help_text(command: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     module = importlib.import_module(f"avcil.cli.{command.replace('-', '_')}")
     with pytest.raises(SystemExit):
-        parse(command, module.Args, [*words, "--help"])
+        parse(command, module.Args, [*arguments, "--help"])
     return capsys.readouterr().out
 
 

@@ -113,7 +113,7 @@ def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["clips.csv", "new"], "one clip list, or folders, not both"),
         (["nowhere"], "is not a folder"),
@@ -121,14 +121,14 @@ def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
         (["empty"], "no media file"),
     ],
 )
-def test_invalid_folders_of_clips(words, said, made, avcil, capsys, tmp_path, monkeypatch):
+def test_invalid_folders_of_clips(arguments, message, made, avcil, capsys, tmp_path, monkeypatch):
     """Refused before any work."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(made / "new", tmp_path / "mixed")
     shutil.copy(made / "new" / "owl" / "0.mp4", tmp_path / "mixed")
     (tmp_path / "empty").mkdir()
-    assert avcil("learn", made / "run", *words) == 2
-    assert said in capsys.readouterr().err
+    assert avcil("learn", made / "run", *arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("moment", ["saving", "exchanging", "set aside"])
@@ -154,13 +154,15 @@ def test_kill_during_learning(moment, made, tmp_path):
         "from avcil.cli.main import main\n"
         "main(sys.argv[2:])\n"
     )
-    words = ["learn", str(model), str(made / "new" / "owl")]
-    killed = subprocess.run([sys.executable, "-c", code, moment, *words], capture_output=True, env=os.environ)
+    arguments = ["learn", str(model), str(made / "new" / "owl")]
+    killed = subprocess.run(
+        [sys.executable, "-c", code, moment, *arguments], capture_output=True, env=os.environ
+    )
     assert killed.returncode == -signal.SIGKILL
     assert Recognizer.load(model).classes_ == ("cat", "dog")
     assert digest(model) == before
     whole = subprocess.run(
-        [sys.executable, "-m", "avcil", *words], capture_output=True, text=True, env=os.environ
+        [sys.executable, "-m", "avcil", *arguments], capture_output=True, text=True, env=os.environ
     )
     assert whole.returncode == 0, whole.stderr
     assert Recognizer.load(model).classes_ == ("cat", "dog", "owl")
@@ -178,7 +180,7 @@ def test_folders_and_patterns(made, avcil, capsys, tmp_path):
     (tmp_path / "none").mkdir()
     out = tmp_path / "out.json"
     assert avcil("predict", made / "run", tmp_path / "none", "no*.mp4", clips / "dog", "--out", out) == 2
-    assert [answer["modality"] for answer in json.loads(out.read_text())] == ["audio-visual"] * 6
+    assert [result["modality"] for result in json.loads(out.read_text())] == ["audio-visual"] * 6
     err = capsys.readouterr().err
     assert "folder without media files" in err
     assert "no file matches the pattern no*.mp4" in err
@@ -221,7 +223,7 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--hop", "1s"], "--hop needs --window"),
         (["--window", "x"], "must be a duration above 0"),
@@ -231,10 +233,10 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
         (["--json", "--format", "csv"], "contradict"),
     ],
 )
-def test_options_that_do_not_fit(words, said, made, avcil, capsys):
+def test_options_that_do_not_fit(arguments, message, made, avcil, capsys):
     """Refused in words."""
-    assert avcil("predict", made / "run", made / "clips", *words) == 2
-    assert said in capsys.readouterr().err
+    assert avcil("predict", made / "run", made / "clips", *arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "labels.json"])
@@ -257,17 +259,17 @@ def test_a_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
 
     models = (made / "run" / "model", other)
     before = {path: path.read_bytes() for model in models for path in model.iterdir() if path.is_file()}
-    for command, words in commands.items():
+    for command, arguments in commands.items():
         out = tmp_path / "out"
         capsys.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", no_space)
-            assert avcil(*words, "--out", out) == 2, command
+            assert avcil(*arguments, "--out", out) == 2, command
         assert "no space left on the disk" in capsys.readouterr().err
         assert not (out / "config.json").exists()
         assert list(tmp_path.rglob("*.part")) == []
         assert before == {path: path.read_bytes() for path in before}
-        assert avcil(*words, "--out", out) == 0, command
+        assert avcil(*arguments, "--out", out) == 0, command
         Recognizer.load(out)
         shutil.rmtree(out)
 
@@ -276,10 +278,10 @@ def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
     """With a folder, files or a clip list, the model is the same as before learning."""
     assert avcil("learn", made / "run", made / "new" / "owl", "--out", tmp_path / "more") == 0
     assert avcil("forget", tmp_path / "more", made / "new" / "owl", "--out", tmp_path / "less") == 0
-    said = capsys.readouterr().out
-    assert "1 clips of the folders were held out" in said
-    assert "forgot clips: 5 of owl" in said
-    assert "forgot classes: owl" in said
+    message = capsys.readouterr().out
+    assert "1 clips of the folders were held out" in message
+    assert "forgot clips: 5 of owl" in message
+    assert "forgot classes: owl" in message
     clip = made / "clips" / "dog" / "0.mp4"
     less, before = Recognizer.load(tmp_path / "less"), Recognizer.load(made / "run")
     assert less.classes_ == before.classes_

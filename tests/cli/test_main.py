@@ -56,7 +56,7 @@ def test_no_command(avcil, capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (InputError("the file is odd"), 2, "avcil: the file is odd\n"),
         (AvcilError("the work failed"), 1, "avcil: the work failed\n"),
@@ -70,24 +70,24 @@ def test_no_command(avcil, capsys):
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
-def test_errors(error, code, said, debug, avcil, capsys, monkeypatch):
+def test_errors(error, code, message, debug, avcil, capsys, monkeypatch):
     """One line and an exit code; with --debug, at any position, also a traceback."""
 
-    def fail(words):
-        assert "--debug" not in words
+    def fail(arguments):
+        assert "--debug" not in arguments
         raise error
 
     monkeypatch.setattr(command, "_run", fail)
     assert avcil("methods", *(["--debug"] if debug else [])) == code
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert ("Traceback" in err) == debug
     assert debug or err.count("\n") == 1
 
 
 def test_debug_as_a_file_name(avcil, monkeypatch):
     """After -- it is an argument like others."""
-    monkeypatch.setattr(command, "_run", lambda words: 0 if "--debug" in words else 5)
+    monkeypatch.setattr(command, "_run", lambda arguments: 0 if "--debug" in arguments else 5)
     assert avcil("predict", "run", "--", "--debug") == 0
 
 
@@ -104,9 +104,11 @@ def test_ctrl_c(store, tmp_path):
         "from avcil.cli.main import main\n"
         "main(sys.argv[1:])\n"
     )
-    words = ["train", str(store), "--method", "av-cil", "--classes-per-step", "6"]
-    words += ["--epochs", "2", "--out", str(tmp_path / "run")]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
+    arguments = ["train", str(store), "--method", "av-cil", "--classes-per-step", "6"]
+    arguments += ["--epochs", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to resume"
     assert "Traceback" not in done.stderr
@@ -127,8 +129,17 @@ def test_sigterm_during_extraction(clips, tmp_path):
     )
     rows = [f"{path},{path.parent.name},train" for path in sorted(clips.rglob("*.mp4"))]
     (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
-    words = ["extract", str(tmp_path / "clips.csv"), "--out", str(tmp_path / "features"), "--batch-size", "1"]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120)
+    arguments = [
+        "extract",
+        str(tmp_path / "clips.csv"),
+        "--out",
+        str(tmp_path / "features"),
+        "--batch-size",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 143, done.stderr
     assert done.stderr.splitlines()[-1] == "avcil: stopped. Run the same command again to resume"
     assert "Traceback" not in done.stderr
@@ -151,13 +162,13 @@ def test_broken_pipe():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("words", ["methods", "--help", "scan --help"])
+@pytest.mark.parametrize("arguments", ["methods", "--help", "scan --help"])
 @pytest.mark.parametrize(
     ("target", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
-def test_output_that_cannot_be_written(words, target, reason):
+def test_output_that_cannot_be_written(arguments, target, reason):
     """The error is one line, the exit code is not 0, and nothing is raised at exit."""
-    done = shell(f"-m avcil {words} {target}")
+    done = shell(f"-m avcil {arguments} {target}")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"avcil: cannot write to standard output: {reason}.")

@@ -72,10 +72,10 @@ def test_set_can_be_repeated():
     assert config.set == ("a=1", "b=2", "c=3", "d=-4")
 
 
-@pytest.mark.parametrize("words", ["--threshold x=0.5 --threshold y=0.6", "--threshold x=0.5 y=0.6"])
-def test_repeated_list_options_are_joined(words):
+@pytest.mark.parametrize("arguments", ["--threshold x=0.5 --threshold y=0.6", "--threshold x=0.5 y=0.6"])
+def test_repeated_list_options_are_joined(arguments):
     """`--threshold A --threshold B` means the same as `--threshold A B`; tyro alone would drop A."""
-    args = parse("predict", predict.Args, ["run", "clip.mp4", *words.split()])
+    args = parse("predict", predict.Args, ["run", "clip.mp4", *arguments.split()])
     assert args.threshold == ("x=0.5", "y=0.6")
 
 
@@ -98,7 +98,7 @@ def test_lists_and_switches(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("epoch = 3", "unknown key in .*my.toml 'epoch'; did you mean epochs"),
         ("epochs = ", "my.toml is not valid TOML"),
@@ -108,9 +108,9 @@ def test_lists_and_switches(tmp_path):
         ("weight_decay = inf", "--weight-decay must be a number, 0 or more; not inf"),
     ],
 )
-def test_invalid_config_files(text, said, tmp_path):
+def test_invalid_config_files(text, message, tmp_path):
     """The InputError names the file, the key or the value."""
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
 
 

@@ -33,7 +33,7 @@ def test_the_file_is_valid_after_ctrl_c(tmp_path, capsys):
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
-    assert [answer["label"] for answer in json.loads(out.read_text())] == ["dog"]
+    assert [result["label"] for result in json.loads(out.read_text())] == ["dog"]
     assert f"wrote {out}" in capsys.readouterr().out
 
 

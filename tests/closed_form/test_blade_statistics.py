@@ -43,11 +43,11 @@ class Clips:
 
     def statistics(self, *batches: list[int]) -> BladeStatistics:
         """Of the clips in batches of rows."""
-        found = BladeStatistics(WIDTHS, calibration_clips=8)
-        found.add_classes(CLASSES)
+        result = BladeStatistics(WIDTHS, calibration_clips=8)
+        result.add_classes(CLASSES)
         for rows in batches:
-            self.give(found.add, rows)
-        return found
+            self.give(result.add, rows)
+        return result
 
 
 def pieces(order: list[int], cuts: list[int]) -> list[list[int]]:
@@ -84,15 +84,15 @@ def test_order_grouping_and_merging(seed, kinds, order, cuts, center):
 def test_removed_clips_leave_no_trace(seed, kinds, order, count, center):
     """The statistics are those of the other clips; without clips of a modality, its moments are exactly 0."""
     clips = Clips(seed, kinds, center)
-    found = clips.statistics(list(range(CLIPS)))
+    result = clips.statistics(list(range(CLIPS)))
     for start in range(0, count, 3):
-        clips.give(found.remove, list(order[start : min(start + 3, count)]))
+        clips.give(result.remove, list(order[start : min(start + 3, count)]))
     expected = clips.statistics(list(order[count:]))
-    assert_equal(found, expected, sample=False)  # a sample is not filled up again
+    assert_equal(result, expected, sample=False)  # a sample is not filled up again
     for name in WIDTHS:
         if not expected.moments[name].total:
-            assert not found.moments[name].within.any()
-            assert not found.moments[name].means.any()
+            assert not result.moments[name].within.any()
+            assert not result.moments[name].means.any()
 
 
 @settings(deadline=None, max_examples=40)
@@ -100,13 +100,13 @@ def test_removed_clips_leave_no_trace(seed, kinds, order, count, center):
 def test_more_clips_of_a_kind_than_were_added(seed, kinds, row, kind):
     """Even if the class has enough clips with other modalities: an error, and nothing is removed."""
     clips = Clips(seed, kinds)
-    found = clips.statistics(list(range(CLIPS)))
+    result = clips.statistics(list(range(CLIPS)))
     same = [n for n in range(CLIPS) if kinds[n] == kind and clips.labels[n] == clips.labels[row]]
     clips.kinds = [kind] * CLIPS
     with pytest.raises(InputError, match="more clips are to be forgotten than were learned"):
-        clips.give(found.remove, [*same, row])
+        clips.give(result.remove, [*same, row])
     clips.kinds = kinds
-    assert_equal(found, clips.statistics(list(range(CLIPS))))
+    assert_equal(result, clips.statistics(list(range(CLIPS))))
 
 
 @settings(deadline=None, max_examples=20)
@@ -114,15 +114,15 @@ def test_more_clips_of_a_kind_than_were_added(seed, kinds, row, kind):
 def test_renumbered_and_removed_classes(seed, kinds, numbers):
     """Counts and means of each class; the sample has the new numbers."""
     clips = Clips(seed, kinds)
-    found, numbers = clips.statistics(list(range(CLIPS))), torch.tensor(numbers[:CLASSES])
+    result, numbers = clips.statistics(list(range(CLIPS))), torch.tensor(numbers[:CLASSES])
     expected = BladeStatistics(WIDTHS, calibration_clips=8)
     expected.add_classes(CLASSES + 1)
     clips.labels = numbers[clips.labels]
     clips.give(expected.add, list(range(CLIPS)))
-    found.renumber(numbers, CLASSES + 1)
-    assert_equal(found, expected)
+    result.renumber(numbers, CLASSES + 1)
+    assert_equal(result, expected)
     for number in reversed(range(CLASSES + 1)):
-        found.remove_class(number)
-        assert found.classes == number
-        assert torch.equal(found.complete_counts, expected.complete_counts[:number])
-    assert not any(moments.within.any() for moments in found.moments.values())
+        result.remove_class(number)
+        assert result.classes == number
+        assert torch.equal(result.complete_counts, expected.complete_counts[:number])
+    assert not any(moments.within.any() for moments in result.moments.values())

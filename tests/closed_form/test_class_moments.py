@@ -115,21 +115,21 @@ def test_standardized_is_of_all_clips():
     """Mean 0 and variance 1 over all clips; a part of the columns is that part of the whole."""
     features, labels = clips(3, 30)
     moments = moments_of((features, labels))
-    found = moments.standardized()
-    z = (features - found.mean) * found.inverse_deviation
-    torch.testing.assert_close(found.moments.gram, z.T @ z)
+    result = moments.standardized()
+    z = (features - result.mean) * result.inverse_deviation
+    torch.testing.assert_close(result.moments.gram, z.T @ z)
     torch.testing.assert_close(z.std(dim=0, correction=0), torch.ones(WIDTH, dtype=torch.float64))
     part = moments.part(torch.tensor([0, 2])).standardized()
-    torch.testing.assert_close(part.moments.gram, found.moments.gram[[0, 2]][:, [0, 2]])
+    torch.testing.assert_close(part.moments.gram, result.moments.gram[[0, 2]][:, [0, 2]])
 
 
 def test_pareto_scaling_by_block():
     """Divided by the geometric mean of own and typical deviation: larger features stay larger, blocks are alike."""
     features, labels = clips(3, 200)
     features = features * torch.tensor([1.0, 4.0, 100.0, 100.0])
-    found = moments_of((features, labels)).standardized(sizes=[2, 2])
-    z = (features - found.mean) * found.inverse_deviation
-    torch.testing.assert_close(found.moments.gram, z.T @ z)
+    result = moments_of((features, labels)).standardized(sizes=[2, 2])
+    z = (features - result.mean) * result.inverse_deviation
+    torch.testing.assert_close(result.moments.gram, z.T @ z)
     variance = z.var(dim=0, correction=0)
     deviation = features.std(dim=0, correction=0)
     assert float(variance[1] / variance[0]) == pytest.approx(float(deviation[1] / deviation[0]))
@@ -203,7 +203,7 @@ def test_renumbered(seed, numbers):
     """The moments of the same clips under other class numbers, of more classes."""
     features, labels = clips(seed, 15)
     numbers = torch.tensor(numbers[:CLASSES])
-    wanted = ClassMoments(WIDTH)
-    wanted.add_classes(CLASSES + 1)
-    wanted.add(features, numbers[labels])
-    assert_equal(moments_of((features, labels)).renumbered(numbers, CLASSES + 1), wanted)
+    expected = ClassMoments(WIDTH)
+    expected.add_classes(CLASSES + 1)
+    expected.add(features, numbers[labels])
+    assert_equal(moments_of((features, labels)).renumbered(numbers, CLASSES + 1), expected)

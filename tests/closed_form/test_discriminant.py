@@ -41,9 +41,9 @@ def discriminant_of(features, labels) -> Discriminant:
 def test_scores(make_clips):
     """Differences of Mahalanobis distances."""
     features, labels = make_clips(0)
-    found = discriminant_of(features, labels)
+    result = discriminant_of(features, labels)
     np.testing.assert_allclose(
-        features @ found.weight + found.bias, direct_scores(features, labels, features), rtol=1e-9
+        features @ result.weight + result.bias, direct_scores(features, labels, features), rtol=1e-9
     )
 
 
@@ -53,8 +53,8 @@ def test_leave_one_out(make_clips):
     scores, lengths = discriminant_of(features, labels).leave_one_out(features, labels)
     for i in range(40):
         rest = torch.arange(40) != i
-        wanted = direct_scores(features[rest], labels[rest], features[i : i + 1])[0]
-        np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+        expected = direct_scores(features[rest], labels[rest], features[i : i + 1])[0]
+        np.testing.assert_allclose(scores[i] * 39 / 40, expected, rtol=1e-8, atol=1e-8)
         clip = features[i].double()
         without = discriminant_of(features[rest], labels[rest]).inverse()
         assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ without @ clip), rel=1e-8)
@@ -76,15 +76,15 @@ def test_leave_one_out_with_shrunk_means(make_clips):
     """The mean of a clip's own class is that of one clip fewer, and shrunk more."""
     features, labels = make_clips(1)
     psi = np.array([0.2, 0.2, 0.5, 0.5, 0.5, 0.0])
-    found = Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY), torch.from_numpy(psi))
+    result = Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY), torch.from_numpy(psi))
     np.testing.assert_allclose(
-        features @ found.weight + found.bias, shrunk_scores(features, labels, features, psi), rtol=1e-9
+        features @ result.weight + result.bias, shrunk_scores(features, labels, features, psi), rtol=1e-9
     )
-    scores, _ = found.leave_one_out(features, labels)
+    scores, _ = result.leave_one_out(features, labels)
     for i in range(0, 40, 3):
         rest = torch.arange(40) != i
-        wanted = shrunk_scores(features[rest], labels[rest], features[i : i + 1], psi)[0]
-        np.testing.assert_allclose(scores[i] * 39 / 40, wanted, rtol=1e-8, atol=1e-8)
+        expected = shrunk_scores(features[rest], labels[rest], features[i : i + 1], psi)[0]
+        np.testing.assert_allclose(scores[i] * 39 / 40, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_gap_and_variance_of_gaussian_classes():
@@ -111,18 +111,18 @@ def test_sum_of_discriminants(make_clips):
     columns = torch.arange(6).split([2, 4])
     moments = moments_of(features, labels)
     parts = [Discriminant(moments.part(own), penalty[own], psi[own]) for own in columns]
-    found = DiscriminantSum(parts)
+    result = DiscriminantSum(parts)
     within = torch.block_diag(*(moments.within_scatter()[own[:, None], own] for own in columns))
     joint = Moments(6)
     joint.counts, joint.sums = moments.counts, moments.sums
     joint.gram = within + moments.sums @ moments.means()
     expected = Discriminant(joint, penalty, psi)
     for name in ("weight", "bias"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
-    torch.testing.assert_close(inverse_of(found), expected.inverse())
-    assert found.gap_and_variance() == pytest.approx(expected.gap_and_variance())
-    scores, lengths = found.leave_one_out(features, labels)
-    background = found.leave_one_out_background(features.double())
+        torch.testing.assert_close(getattr(result, name), getattr(expected, name))
+    torch.testing.assert_close(inverse_of(result), expected.inverse())
+    assert result.gap_and_variance() == pytest.approx(expected.gap_and_variance())
+    scores, lengths = result.leave_one_out(features, labels)
+    background = result.leave_one_out_background(features.double())
     for i in range(0, 40, 5):
         rest = torch.arange(40) != i
         without = moments_of(features[rest], labels[rest])
@@ -140,29 +140,29 @@ def test_sum_of_discriminants(make_clips):
 def test_oddity_is_a_ratio_of_distances(make_clips):
     """Smallest Mahalanobis distance from a class mean over that from the origin, computed the long way."""
     features, labels = make_clips(2)
-    found = discriminant_of(features, labels)
-    clips, inverse = features.double(), found.inverse()
+    result = discriminant_of(features, labels)
+    clips, inverse = features.double(), result.inverse()
     length = ((clips @ inverse) * clips).sum(dim=1)
-    away = clips[:, None] - found.moments.means()
-    wanted = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values / length
-    got = nonconformity(clips @ found.weight + found.bias, length)
-    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+    away = clips[:, None] - result.moments.means()
+    expected = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values / length
+    got = nonconformity(clips @ result.weight + result.bias, length)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_relative_distance(make_clips):
     """Distance from the nearest class mean less that from the origin under the scatter of all clips, the long way."""
     features, labels = make_clips(2)
     features = features.double() - features.double().mean(dim=0)
-    found = discriminant_of(features, labels)
+    result = discriminant_of(features, labels)
     scatter = features.T @ features + torch.diag(torch.from_numpy(PENALTY))
     background = len(labels) * ((features @ torch.linalg.inv(scatter)) * features).sum(dim=1)
-    inverse = found.inverse()
+    inverse = result.inverse()
     length = ((features @ inverse) * features).sum(dim=1)
-    away = features[:, None] - found.moments.means()
+    away = features[:, None] - result.moments.means()
     nearest = torch.einsum("ncm,mk,nck->nc", away, inverse, away).min(dim=1).values
-    got = relative_distance(features @ found.weight + found.bias, length, background)
+    got = relative_distance(features @ result.weight + result.bias, length, background)
     torch.testing.assert_close(got, nearest - background, rtol=1e-9, atol=1e-9)
-    own = ((features @ found.background_inverse()) * features).sum(dim=1)
+    own = ((features @ result.background_inverse()) * features).sum(dim=1)
     torch.testing.assert_close(own, background, rtol=1e-9, atol=1e-9)
 
 

@@ -47,9 +47,11 @@ def test_equals_joint_ridge_regression(make_clips, seed, exponent):
     for c in range(3):
         moments.add_classes(1)
         moments.add(features[labels == c], labels[labels == c])
-    found = RidgeFit(moments, 10**exponent)
-    np.testing.assert_allclose(found.theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10)
-    assert found.jitter == 0
+    result = RidgeFit(moments, 10**exponent)
+    np.testing.assert_allclose(
+        result.theta, direct(features, labels, 3, 10**exponent), rtol=1e-10, atol=1e-10
+    )
+    assert result.jitter == 0
 
 
 @settings(deadline=None, max_examples=10)
@@ -83,8 +85,8 @@ def test_recursive_leave_one_out(make_clips):
     residual = recursive.leave_one_out_residual(features, targets)
     for i in range(40):
         rest = np.arange(40) != i
-        wanted = targets[i].numpy() - features[i].numpy() @ direct(features[rest], labels[rest], 3, 2.0)
-        np.testing.assert_allclose(residual[i], wanted, atol=1e-9)
+        expected = targets[i].numpy() - features[i].numpy() @ direct(features[rest], labels[rest], 3, 2.0)
+        np.testing.assert_allclose(residual[i], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("ridge", [0.1, 3.0, 100.0])
@@ -96,9 +98,9 @@ def test_leave_one_out(make_clips, ridge):
     again = RidgeFit(moments, ridge).leave_one_out(features, labels)
     for i in range(40):
         rest = np.arange(40) != i
-        wanted = features[i].numpy() @ direct(features[rest], labels[rest], 3, ridge)
-        np.testing.assert_allclose(scores[i], wanted, atol=1e-10)
-        np.testing.assert_allclose(again[i], wanted, atol=1e-10)
+        expected = features[i].numpy() @ direct(features[rest], labels[rest], 3, ridge)
+        np.testing.assert_allclose(scores[i], expected, atol=1e-10)
+        np.testing.assert_allclose(again[i], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 6), (10, 30)])
@@ -109,12 +111,14 @@ def test_gcv(make_clips, count, width, ridge):
     H, Y = features.numpy(), np.eye(3)[labels.numpy()]
     hat = H @ np.linalg.solve(H.T @ H + ridge * np.eye(width), H.T)
     residual = np.eye(count) - hat
-    wanted = np.sum((residual @ Y) ** 2) / count / (np.trace(residual) / count) ** 2
+    expected = np.sum((residual @ Y) ** 2) / count / (np.trace(residual) / count) ** 2
     moments = moments_of(features, labels, 3)
-    assert RidgePath(moments).gcv(ridge) == pytest.approx(wanted, rel=1e-6)
+    assert RidgePath(moments).gcv(ridge) == pytest.approx(expected, rel=1e-6)
     halves = [width // 2, width - width // 2]
     if ridge >= MIN_PENALTY:
-        assert np.exp(log_gcv(moments, halves, np.log([ridge, ridge]))[0]) == pytest.approx(wanted, rel=1e-8)
+        assert np.exp(log_gcv(moments, halves, np.log([ridge, ridge]))[0]) == pytest.approx(
+            expected, rel=1e-8
+        )
 
 
 def test_gcv_of_blocks(make_clips):
@@ -124,9 +128,9 @@ def test_gcv_of_blocks(make_clips):
     logs = np.log([0.5, 20.0])
     penalty = np.exp(logs)[[0, 0, 1, 1, 1, 1]]
     residual = np.eye(40) - H @ np.linalg.solve(H.T @ H + np.diag(penalty), H.T)
-    wanted = np.log(np.sum((residual @ Y) ** 2) / 40) - 2 * np.log(np.trace(residual) / 40)
+    expected = np.log(np.sum((residual @ Y) ** 2) / 40) - 2 * np.log(np.trace(residual) / 40)
     moments = moments_of(features, labels, 3)
-    assert log_gcv(moments, [2, 4], logs)[0] == pytest.approx(wanted, rel=1e-10)
+    assert log_gcv(moments, [2, 4], logs)[0] == pytest.approx(expected, rel=1e-10)
     error = check_grad(
         lambda x: log_gcv(moments, [2, 4], x)[0], lambda x: np.array(log_gcv(moments, [2, 4], x)[1]), logs
     )
@@ -164,10 +168,10 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
     moments.add_classes(4)
     moments.add(features, labels)
     scaled = moments.standardized().moments
-    wanted = select_penalties(scaled, [75, 75])
+    expected = select_penalties(scaled, [75, 75])
     monkeypatch.setattr(freedom, "EXACT", 0)
     assert freedom.low_rank_root(scaled.gram).shape == (clips - 1, 150)
-    assert select_penalties(scaled, [75, 75]) == pytest.approx(wanted, rel=1e-6)
+    assert select_penalties(scaled, [75, 75]) == pytest.approx(expected, rel=1e-6)
     monkeypatch.setattr(freedom, "MAX_RANK", clips - 2)
     assert freedom.low_rank_root(scaled.gram) is None
 

@@ -25,10 +25,10 @@ def test_product(width, factor):
     """Added in place, and symmetric to the last bit."""
     rows = numbers(7, width)
     matrix = rows.T @ rows + torch.eye(width, dtype=torch.float64)
-    wanted = matrix + factor * rows.T @ rows
+    expected = matrix + factor * rows.T @ rows
     symmetric.mirror(matrix)
     symmetric.add_product(matrix, rows, rows, factor=factor)
-    torch.testing.assert_close(matrix, wanted, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(matrix, expected, rtol=1e-13, atol=1e-13)
     assert torch.equal(matrix, matrix.T)
 
 

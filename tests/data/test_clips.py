@@ -42,7 +42,7 @@ def test_what_is_written_is_read(rows):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("path,label\na,b\n", "missing: split"),
         ("path,label,split,color\na,b,train,red\n", "unknown: color"),
@@ -62,13 +62,13 @@ def test_what_is_written_is_read(rows):
         ('path,label,split\n"a"b,dog,train\n', "after line 1: not CSV"),
     ],
 )
-def test_a_list_that_cannot_be_used(tmp_path, text, said):
+def test_a_list_that_cannot_be_used(tmp_path, text, message):
     """Each fault names the file, the place and what is allowed."""
     path = tmp_path / "clips.csv"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
         read_clips(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "clips.csv" in str(caught.value)
 
 

@@ -17,12 +17,12 @@ SUBSTRING = re.compile(r"""["'](?:audio|visual)["']\s+(?:not\s+)?in\s+(?:\w+\.)*
 def test_no_substring_searches() -> None:
     """A string search finds "audio" in any string, so a misspelled modality goes unnoticed."""
     assert SUBSTRING.search('if "audio" not in data.modality')
-    found = [
+    result = [
         f"{path.relative_to(SOURCE)}: {match}"
         for path in SOURCE.rglob("*.py")
         for match in SUBSTRING.findall(path.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert result == []
 
 
 @pytest.mark.parametrize(("modality", "parts"), [("audio-visual", ["audio", "visual"]), ("audio", ["audio"])])

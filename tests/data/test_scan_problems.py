@@ -39,13 +39,13 @@ def test_left_out_files_are_named(tmp_path):
         ("stray.mp4", "it is not in a class folder"),
     ]
     assert result.ignored == {"": 1, ".txt": 1}
-    for said in (
+    for message in (
         "6 clips of 1 classes",
         "without video: 1",
         "without audio: 1",
         "1 without a suffix, 1 .txt",
     ):
-        assert said in result.summary
+        assert message in result.summary
 
 
 def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
@@ -53,9 +53,9 @@ def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
     make(tmp_path / "c", *numbered("dog", 4))
     make(tmp_path / "c", *numbered("cat", 25), kind="no")
     verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
-    said = capsys.readouterr().out
-    assert "and 15 more" in said
-    assert "skipped classes without a usable clip: cat" in said
+    message = capsys.readouterr().out
+    assert "and 15 more" in message
+    assert "skipped classes without a usable clip: cat" in message
     assert len((tmp_path / "clips.problems.csv").read_text().splitlines()) == 26
     assert read_clips(tmp_path / "clips.csv") == list(scan(tmp_path / "c").clips)
     make(tmp_path / "c", *numbered("cat", 25))
@@ -71,7 +71,7 @@ def test_a_name_that_is_no_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["a/1.mp4", *numbered("b", 5)], r"too few usable clips.*'a' \(1\).*needs at least 3"),
         (["a/1.mp4", "a/2.mp4", *numbered("b", 5)], r"'a' \(2\)"),
@@ -95,10 +95,10 @@ def test_a_name_that_is_no_text(tmp_path):
         ),
     ],
 )
-def test_folders_that_cannot_be_used(tmp_path, names, said):
+def test_folders_that_cannot_be_used(tmp_path, names, message):
     """Each message names the problem and what to do."""
     make(tmp_path, *names)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         scan(tmp_path)
 
 
@@ -174,8 +174,8 @@ def test_a_folder_without_permission():
         code = f"tree = avcil.data.folders.walk({folder!r}); print(len(tree.files), tree.unread)"
         switch = "os.setuid(65534); " if os.geteuid() == 0 else ""
         command = [sys.executable, "-c", f"import os, avcil.data.folders; {switch}{code}"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said == "6 [(PosixPath('cat/closed'), 'the folder cannot be read: Permission denied')]\n"
+        message = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert message == "6 [(PosixPath('cat/closed'), 'the folder cannot be read: Permission denied')]\n"
 
 
 def test_a_line_break_in_a_reason_is_shown_escaped():

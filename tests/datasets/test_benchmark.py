@@ -63,7 +63,7 @@ def test_class_names_that_are_whole_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("s.json", '{"a": 1}', "list of lists"),
         ("s.json", '[["a", 1.0]]', "1.0 is not a class name"),
@@ -78,12 +78,12 @@ def test_class_names_that_are_whole_numbers(tmp_path):
         ("s.txt", "a", ".json or .csv"),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path, name, text, said):
+def test_a_file_that_cannot_be_used(tmp_path, name, text, message):
     """Each fault is said with what is allowed."""
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as caught:
         Benchmark.from_file(tmp_path / name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_file():

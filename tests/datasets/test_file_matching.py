@@ -39,7 +39,7 @@ def match(clip_ids: list[str] | str, *paths: str) -> Matching:
 
 
 def files(matching: Matching) -> dict[str, list[str]]:
-    return {clip_id: [str(file.path) for file in found] for clip_id, found in matching.candidates.items()}
+    return {clip_id: [str(file.path) for file in result] for clip_id, result in matching.candidates.items()}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -56,8 +56,8 @@ def test_layouts_of_the_data_sets(layout: str, video: str) -> None:
 def test_clips_with_a_start_second(path: str) -> None:
     """VGGSound: the start is part of the id; another part of the same video is another clip."""
     path = path.format(id=ID)
-    wanted, other = f"{ID}_000030", f"{ID}_000130"
-    assert files(match([other, wanted], path)) == {wanted: [path]}
+    expected, other = f"{ID}_000030", f"{ID}_000130"
+    assert files(match([other, expected], path)) == {expected: [path]}
     assert match(other, path).other_videos == (Path(path),)
 
 
@@ -69,10 +69,10 @@ def test_names_without_a_start_can_be_any_clip_of_the_video() -> None:
 
 def test_files_that_are_not_clips_of_the_benchmark() -> None:
     """Another id, and no id, are different things: only the second may be a wrong name."""
-    found = match(ID, f"{OTHER}.mp4", "holiday.mp4", f"{ID}x.mp4", f"{ID}.f137.mp4", "readme/intro.mp4")
-    assert found.candidates == {}
-    assert found.other_videos == (Path(f"{OTHER}.mp4"),)
-    assert [path.name for path in found.without_id] == [
+    result = match(ID, f"{OTHER}.mp4", "holiday.mp4", f"{ID}x.mp4", f"{ID}.f137.mp4", "readme/intro.mp4")
+    assert result.candidates == {}
+    assert result.other_videos == (Path(f"{OTHER}.mp4"),)
+    assert [path.name for path in result.without_id] == [
         f"{ID}.f137.mp4", f"{ID}x.mp4", "holiday.mp4", "intro.mp4",
     ]  # fmt: skip
 
@@ -113,12 +113,12 @@ def data_sets(draw: st.DrawFn) -> tuple[dict[str, str], list[str]]:
 def test_every_file_is_found_in_any_order(data: tuple[dict[str, str], list[str]]) -> None:
     """Random ids and layouts: each clip gets its own file, others get none, and the order does not matter."""
     expected, paths = data
-    found = match(list(expected), *paths)
+    result = match(list(expected), *paths)
     for clip_id, path in expected.items():
-        assert path in files(found)[clip_id]
-    assert found == match(list(expected), *sorted(paths))
-    assert sum(map(len, found.candidates.values())) + len(found.without_id) == len(paths)
-    assert found.other_videos == ()
+        assert path in files(result)[clip_id]
+    assert result == match(list(expected), *sorted(paths))
+    assert sum(map(len, result.candidates.values())) + len(result.without_id) == len(paths)
+    assert result.other_videos == ()
 
 
 @given(st.text(max_size=40))
@@ -148,8 +148,8 @@ def test_released_ids_are_all_found(name: str, layout: str) -> None:
         if number % 50 == 0 or clip_id[0] in "-_" or clip_id[1] == "_" or clip_id[0] == "Y"
     }
     paths = {clip_id: layout.format(id=clip_id, label=label) for clip_id, label in chosen.items()}
-    found = match_files(chosen, map(Path, paths.values()), clip_times(chosen))
-    assert files(found) == {clip_id: [path] for clip_id, path in paths.items()}
+    result = match_files(chosen, map(Path, paths.values()), clip_times(chosen))
+    assert files(result) == {clip_id: [path] for clip_id, path in paths.items()}
 
 
 def test_times_of_annotations(tmp_path: Path) -> None:

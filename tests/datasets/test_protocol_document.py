@@ -17,9 +17,9 @@ BENCHMARKS = ("ave-ci", "ks-ci", "vs100-ci")
 
 def cells(row: str) -> list[str]:
     """The cells of the table's row whose first cell is `row`."""
-    found = re.search(rf"^\| {re.escape(row)} \|(.*)\|$", PAGE, re.MULTILINE)
-    assert found, row
-    return [cell.strip() for cell in found[1].split(" | ")]
+    result = re.search(rf"^\| {re.escape(row)} \|(.*)\|$", PAGE, re.MULTILINE)
+    assert result, row
+    return [cell.strip() for cell in result[1].split(" | ")]
 
 
 @pytest.mark.parametrize("place", range(3))

@@ -216,12 +216,12 @@ def test_the_verb_fetches_shows_and_lists(tmp_path, monkeypatch, capsys):
     """`avcil benchmark` end to end, from a copy of the release."""
     tyro = pytest.importorskip("tyro")
     monkeypatch.setenv("AVCIL_CACHE", str(tmp_path))
-    for words in (
+    for arguments in (
         ["list"],
         ["fetch", "ave-ci", "--from", str(RELEASED)],
         ["show", "ave-ci", "--classes-per-step", "14"],
     ):
-        verb.run(tyro.cli(verb.Args, args=words))
+        verb.run(tyro.cli(verb.Args, args=arguments))
     assert "AVE-CI" in capsys.readouterr().out
     with pytest.raises(InputError, match="avcil benchmark fetch ks-ci"):
         verb.run(tyro.cli(verb.Args, args=["show", "ks-ci"]))

@@ -71,11 +71,11 @@ def test_missing_videos_as_yt_dlp_reads_them(videos: Path, tmp_path: Path, avcil
     """From the folder, and faster from the clip list; ids that begin with - are no options in URLs."""
     avcil("scan", videos, "--benchmark", "ks-ci", "--out", tmp_path / "clips.csv")
     capsys.readouterr()
-    for found in (videos, tmp_path / "clips.csv"):
-        assert avcil("benchmark", "list", "ks-ci", "--missing", found) == 0
+    for result in (videos, tmp_path / "clips.csv"):
+        assert avcil("benchmark", "list", "ks-ci", "--missing", result) == 0
         out = capsys.readouterr().out
         assert urls(out) == [URL + MISSING, URL + DAMAGED]
-        assert out.startswith(f"# 2 of 10 clips of ks-ci have no usable file in {found}\n")
+        assert out.startswith(f"# 2 of 10 clips of ks-ci have no usable file in {result}\n")
     assert avcil("benchmark", "list", "ks-ci") == 0
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(CLIPS)
     (tmp_path / "new").mkdir()
@@ -138,7 +138,7 @@ def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["scan", "videos", "--times", "a.csv"], "--splits and --times can be given only with --benchmark"),
         (
@@ -153,11 +153,11 @@ def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsy
         ),
     ],
 )
-def test_options_that_do_not_fit(videos, avcil, capsys, tmp_path, words, message, monkeypatch) -> None:
+def test_options_that_do_not_fit(videos, avcil, capsys, tmp_path, arguments, message, monkeypatch) -> None:
     """An error instead of an option without effect."""
     monkeypatch.chdir(tmp_path)
-    out = ["--out", "clips.csv"] if words[0] == "scan" else []
-    assert avcil(*words, *out) == 2
+    out = ["--out", "clips.csv"] if arguments[0] == "scan" else []
+    assert avcil(*arguments, *out) == 2
     assert message in capsys.readouterr().err
 
 
@@ -183,7 +183,7 @@ def test_files_without_times(
 ) -> None:
     """Which files are expected is part of the message."""
     (tmp_path / "times.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    words = [
+    arguments = [
         "scan",
         videos,
         "--benchmark",
@@ -193,7 +193,7 @@ def test_files_without_times(
         "--out",
         tmp_path / "clips.csv",
     ]
-    assert avcil(*words) == 2
+    assert avcil(*arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "the CSV of Kinetics" in error

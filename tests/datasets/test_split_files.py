@@ -54,7 +54,7 @@ def changed(path: list, value: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"classes": {"Cat": 0, "Dog": 2}}, "without gaps"),
         ({"classes": {"Cat": 0, "cat": 1}}, "differ only in case"),
@@ -78,9 +78,9 @@ def changed(path: list, value: object) -> dict:
         ({"labels": labels_of(CLIPS) | {"val": {"d4": np.zeros(3), "e5": "subway, metr"}}}, "a class name"),
     ],
 )
-def test_files_that_contradict_themselves_are_refused(tmp_path, change, said):
+def test_files_that_contradict_themselves_are_refused(tmp_path, change, message):
     """Each error names the file and says what to do."""
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_splits(write(tmp_path, **change))
     assert str(tmp_path) in str(error.value)
     assert "labels differ" in str(error.value) or "--from DIR" in str(error.value)

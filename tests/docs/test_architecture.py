@@ -22,13 +22,13 @@ def listed(title: str) -> list[tuple[str, str]]:
 
 def functions(file: str) -> set[str]:
     """Functions and methods that a file of avcil defines, as `function` and `Class.method`."""
-    found = set()
+    result = set()
     for node in ast.parse((ROOT / "src" / "avcil" / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
-            found.add(node.name)
+            result.add(node.name)
         elif isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
-    return found
+            result |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
+    return result
 
 
 @pytest.mark.parametrize("title", PATHS)

@@ -19,14 +19,14 @@ TOP = {"avcil", "avcil.__main__"}
 
 def imports(module: str) -> set[str]:
     """Modules of avcil that a module imports, inside functions and for type checkers too."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names if name.name in MODULES}
+            result |= {name.name for name in node.names if name.name in MODULES}
         elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
             names = {f"{node.module}.{name.name}" for name in node.names}
-            found |= (names & MODULES.keys()) or {node.module}
-    return found - {module}
+            result |= (names & MODULES.keys()) or {node.module}
+    return result - {module}
 
 
 GRAPH = {module: imports(module) for module in MODULES}

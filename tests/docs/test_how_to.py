@@ -47,15 +47,15 @@ def test_the_loss_is_trained_on(tmp_path, store):
     loss, method = code_of("adding-a-loss.md")
     namespace: dict[str, object] = {}
     exec(loss, namespace)
-    words = namespace["entropy"].__doc__
-    example = doctest.DocTestParser().get_doctest(words, namespace, "entropy", None, 0)
+    arguments = namespace["entropy"].__doc__
+    example = doctest.DocTestParser().get_doctest(arguments, namespace, "entropy", None, 0)
     assert doctest.DocTestRunner().run(example).failed == 0
     file = tmp_path / "low_entropy.py"
     file.write_text(f"{loss}\n{method}")
-    words = ["train", store, "--method", file, "--set", "entropy_weight=0.05", "--classes-per-step", "3"]
-    words += ["--epochs", "2", "--exemplars-per-class", "2", "--out", tmp_path / "run"]
+    arguments = ["train", store, "--method", file, "--set", "entropy_weight=0.05", "--classes-per-step", "3"]
+    arguments += ["--epochs", "2", "--exemplars-per-class", "2", "--out", tmp_path / "run"]
     with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
+        main([str(word) for word in arguments])
     assert end.value.code == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     terms = [line["losses"]["entropy"] for line in lines if line["step"] == 1]

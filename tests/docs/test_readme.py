@@ -67,11 +67,11 @@ def test_commands_then_python(folder, monkeypatch, capsys):
     left."""
     monkeypatch.chdir(folder)
     torch.set_num_threads(1)
-    words = commands(section("Your own clips"))
-    verbs = [line.split()[1] for line in words]
+    arguments = commands(section("Your own clips"))
+    verbs = [line.split()[1] for line in arguments]
     own = ["scan", "extract", "train", "predict", "train", "report", "learn", "predict", "predict", "serve"]
     assert verbs == own
-    for line in words[:-1]:  # a server has no end; tests/serve start it
+    for line in arguments[:-1]:  # a server has no end; tests/serve start it
         line += "".join(more for part, more in SHORT.items() if part in line)
         with pytest.raises(SystemExit) as end:
             main(shlex.split(line)[1:])

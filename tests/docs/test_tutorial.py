@@ -78,17 +78,17 @@ def test_it_is_served(said):
     folder = said[0]
     (command,) = re.findall(r"<!-- serve -->\n```sh\navcil (.*)\n```", PAGE.read_text(encoding="utf-8"))
     pytest.importorskip("gradio", reason="needs the extra [serve]")
-    words = [sys.executable, "-m", "avcil", *command.split(), "--port", "0"]
+    arguments = [sys.executable, "-m", "avcil", *command.split(), "--port", "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    server = subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         first = server.stdout.readline()
         url = re.search(r"\(16 classes\) at (http://127\.0\.0\.1:\d+)", first)
         assert url, first
         for path in ("/", "/api/health"):
-            with urllib.request.urlopen(url[1] + path, timeout=60) as answer:
-                assert answer.status == 200
+            with urllib.request.urlopen(url[1] + path, timeout=60) as result:
+                assert result.status == 200
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)

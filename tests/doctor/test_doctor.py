@@ -34,20 +34,20 @@ def test_all_is_well_here(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import os\nos.abort()", "crashed with SIGABRT in File"),
         ("import sys\nsys.exit(7)", "ended with 7"),
         ("raise ImportError('libx264.so.99 is missing')", "ImportError: libx264.so.99 is missing"),
     ],
 )
-def test_a_decoder_that_dies(code, said, fake_module):
+def test_a_decoder_that_dies(code, message, fake_module):
     """However it dies, it is one broken finding of the core."""
     fake_module("av", code)
     (finding,) = run_in_subprocess(check_named("decode"))
     assert finding.fails
     assert finding.name == "decode"
-    assert said in finding.detail
+    assert message in finding.detail
     assert finding.advice
 
 

@@ -61,16 +61,16 @@ def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
     (sulks / "top_level.txt").write_text("sulks\n")
     (tmp_path / "packages" / "sulks.py").write_text("raise RuntimeError('built for another numpy')\n")
     assert packages.extra_names() == ["bad", "good", "half"]
-    found = {name: next(packages.extra_packages(name)) for name in packages.extra_names()}
-    assert {name: finding.status for name, finding in found.items()} == {
+    result = {name: next(packages.extra_packages(name)) for name in packages.extra_names()}
+    assert {name: finding.status for name, finding in result.items()} == {
         "bad": "broken",
         "good": "ok",
         "half": "missing",
     }
-    assert "RuntimeError: built for another numpy" in found["bad"].detail
-    assert "pip install 'avcil[half]'" in found["half"].advice
-    assert not any(finding.fails for finding in found.values())
-    assert "tqdm" in found["half"].detail
+    assert "RuntimeError: built for another numpy" in result["bad"].detail
+    assert "pip install 'avcil[half]'" in result["half"].advice
+    assert not any(finding.fails for finding in result.values())
+    assert "tqdm" in result["half"].detail
 
 
 def test_the_real_extras_are_looked_at():
@@ -95,7 +95,7 @@ def test_conflicting_packages(fake_module, monkeypatch):
     fake_module("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: "0.9" if name == "torchvision" else version(name))
-    finding = next(found for found in packages.conflicts() if found.name == "torchvision")
+    finding = next(result for result in packages.conflicts() if result.name == "torchvision")
     assert finding.status == "broken"
     assert not finding.fails
     assert finding.advice.startswith("pip uninstall torchvision")
@@ -127,13 +127,15 @@ def test_ray_missing(fake_module):
     assert "pip install 'avcil[distributed]'" in finding.detail
 
 
-@pytest.mark.parametrize("words", [["-m", "avcil", "train", "x", "--out", "y"], ["-m", "avcil", "doctor"]])
-def test_the_command_lines_own_library_missing(words, fake_module, tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["-m", "avcil", "train", "x", "--out", "y"], ["-m", "avcil", "doctor"]]
+)
+def test_the_command_lines_own_library_missing(arguments, fake_module, tmp_path):
     """The error then names the file to look at, and how to get the report."""
     (tmp_path / "tyro.py").write_text("raise ModuleNotFoundError(\"No module named 'tyro'\", name='tyro')\n")
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, *arguments],
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,

@@ -102,8 +102,8 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> ViTModel:
             for name, part in zip(("query", "key", "value"), parts, strict=True):
                 state[f"encoder.layer.{n}.attention.attention.{name}.{kind}"] = part.clone()
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    model, found = ViTModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
-    assert not found["missing_keys"]
+    model, result = ViTModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    assert not result["missing_keys"]
     model.layernorm = torch.nn.Identity()
     return model.eval()
 

@@ -17,8 +17,8 @@ from avcil.encoders.registry import (
 )
 
 
-def listed(avcil, capsys, *words) -> list[dict]:
-    assert avcil("encoders", "--json", *words) == 0
+def listed(avcil, capsys, *arguments) -> list[dict]:
+    assert avcil("encoders", "--json", *arguments) == 0
     return json.loads(capsys.readouterr().out)
 
 

@@ -77,10 +77,10 @@ def film(tmp_path_factory):
 
 
 def read(path, encoder):
-    wanted = asdict(DecodeSpec.of(encoder, None))
-    del wanted["sample_rate"]
-    extra = tuple(FrameSampling(**one) for one in wanted.pop("extra_samplings"))
-    return read_clip(path, **wanted, extra_samplings=extra)
+    expected = asdict(DecodeSpec.of(encoder, None))
+    del expected["sample_rate"]
+    extra = tuple(FrameSampling(**one) for one in expected.pop("extra_samplings"))
+    return read_clip(path, **expected, extra_samplings=extra)
 
 
 def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):

@@ -26,8 +26,8 @@ def test_padding_is_tensorflows(kernel: int, stride: int, depthwise: bool) -> No
     expected = functional.conv2d(padded, weight, bias, stride, groups=groups).clamp(0, 6)
     layer = SameConvolution(weight, bias, stride=stride, depthwise=depthwise)
     with torch.inference_mode():
-        found = layer(x.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        result = layer(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_odd_sizes_are_refused_with_stride_2() -> None:

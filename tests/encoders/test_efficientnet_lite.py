@@ -34,11 +34,11 @@ def whole_map(side: int) -> np.ndarray:
 def test_the_map_equals_onnxruntime(side: int) -> None:
     """With the weights of the package to float precision; with the published ones to that of float16."""
     expected = REFERENCES[str(side)]
-    found = whole_map(side)
-    kept = found[::3, ::3, :64].transpose(2, 0, 1).ravel()
+    result = whole_map(side)
+    kept = result[::3, ::3, :64].transpose(2, 0, 1).ravel()
     np.testing.assert_allclose(kept, expected["packaged"], atol=1e-4)
     np.testing.assert_allclose(kept, expected["published"], atol=0.03)
-    assert np.linalg.norm(found) == pytest.approx(expected["norm"], rel=1e-3)
+    assert np.linalg.norm(result) == pytest.approx(expected["norm"], rel=1e-3)
 
 
 def test_tokens_are_averages_of_the_map_in_cells() -> None:

@@ -17,8 +17,8 @@ from avcil.encoders.patch_motion import PatchMotion
 
 def numpys_threads() -> int:
     """Of the BLAS that NumPy came with; SciPy and PyTorch bring others."""
-    (found,) = (library for library in ThreadpoolController().info() if "numpy" in library["filepath"])
-    return found["num_threads"]
+    (result,) = (library for library in ThreadpoolController().info() if "numpy" in library["filepath"])
+    return result["num_threads"]
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def encoded(encoder):
 @pytest.mark.parametrize("kind", [PatchMotion, LogMel])
 def test_built_in_encoders_give_the_same_bits_by_one_thread_and_by_two(kind):
     """A cluster's nodes may have any number of cores."""
-    found = []
+    result = []
     for threads in (1, 2):
         with ThreadpoolController().limit(limits=threads, user_api="blas"):
-            found.append(encoded(kind()))
-    np.testing.assert_array_equal(*found)
+            result.append(encoded(kind()))
+    np.testing.assert_array_equal(*result)
 
 
 def test_the_limit_ends_with_the_last_of_those_inside(two_threads):

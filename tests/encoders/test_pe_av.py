@@ -33,9 +33,9 @@ def test_frames_become_tokens(saved):
     clip = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     pixels = torch.from_numpy(clip / 127.5 - 1).float().permute(0, 3, 1, 2)[None]
     with torch.no_grad():
-        wanted = model.video_model.video_encoder(pixel_values_videos=pixels).last_hidden_state[0]
+        expected = model.video_model.video_encoder(pixel_values_videos=pixels).last_hidden_state[0]
     tokens = encoder.encode([clip, clip[::-1]])
-    np.testing.assert_allclose(tokens[0, :, 0], wanted, atol=1e-5)
+    np.testing.assert_allclose(tokens[0, :, 0], expected, atol=1e-5)
     assert np.abs(tokens[1, ::-1] - tokens[0]).max() > 1e-4  # order counts
     again = from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
     assert np.array_equal(again.encode([clip]), encoder.encode([clip]))
@@ -51,8 +51,10 @@ def test_sound_becomes_a_vector(saved):
     padded = np.concatenate([waveforms[1], waveforms[1][-2:-7:-1]])  # 1003 + 5 samples are 126 hops of 8
     for vector, waveform in ((vectors[0], waveforms[0]), (vectors[1], padded)):
         with torch.no_grad():
-            wanted = model.audio_model.audio_encoder(torch.from_numpy(waveform)[None, None]).pooler_output[0]
-        np.testing.assert_allclose(vector, wanted, atol=1e-5)
+            expected = model.audio_model.audio_encoder(torch.from_numpy(waveform)[None, None]).pooler_output[
+                0
+            ]
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
     assert np.isfinite(vectors).all()
     fingerprint = json.loads(json.dumps(encoder.fingerprint()))
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint

@@ -62,8 +62,8 @@ def test_tokens_and_vector_are_those_of_the_audio_video_encoder(saved):
     assert (tokens.shape, vectors.shape) == ((2, 4, 1, 24), (2, 24))
     states, whole = fused(model, FRAMES, SOUND)
     slices = ((0, 23), (22, 45), (45, 68), (67, 90))  # 22.5 states each
-    wanted = [states[start:stop].mean(axis=0) for start, stop in slices]
-    np.testing.assert_allclose(tokens[0, :, 0], wanted, atol=1e-5)
+    expected = [states[start:stop].mean(axis=0) for start, stop in slices]
+    np.testing.assert_allclose(tokens[0, :, 0], expected, atol=1e-5)
     np.testing.assert_allclose(vectors[0], whole, atol=1e-5)
     states, whole = fused(model, FRAMES, short)
     np.testing.assert_allclose(tokens[1, :, 0], states[[0, 0, 1, 1]], atol=1e-5)
@@ -181,8 +181,8 @@ def test_silence_is_a_sound(run, tmp_path):
     recognizer = Recognizer.load(run / "blade")
     path = tmp_path / "silent.mp4"
     write_video(path, [FRAMES[0]] * 10, 20.0, waveform=np.zeros(8_000, np.float32), sample_rate=16_000)
-    answer = recognizer.predict_clip(path)
-    assert "alone" not in answer.notes
+    result = recognizer.predict_clip(path)
+    assert "alone" not in result.notes
     features = recognizer.reader.features(path)
     assert features.audio is not None
     assert features.is_joint

@@ -32,18 +32,18 @@ def waveform(kind: str, samples: int = 15_600) -> np.ndarray:
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_the_spectrogram_equals_litert(kind: str) -> None:
     """LiteRT computes it in float32 from the published file."""
-    found = ENCODER.spectrogram(waveform(kind))
-    assert found.shape == (96, 64)
-    np.testing.assert_allclose(found[::19, ::7].ravel(), REFERENCES[kind]["spectrogram"], atol=2e-4)
+    result = ENCODER.spectrogram(waveform(kind))
+    assert result.shape == (96, 64)
+    np.testing.assert_allclose(result[::19, ::7].ravel(), REFERENCES[kind]["spectrogram"], atol=2e-4)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_the_embedding_equals_onnxruntime(kind: str) -> None:
     """The same network of the published constants, built by other code."""
     expected = REFERENCES[kind]
-    (found,) = WHOLE.encode([waveform(kind)])
-    np.testing.assert_allclose(found[: len(expected["embedding"])], expected["embedding"], atol=5e-5)
-    assert np.linalg.norm(found) == pytest.approx(expected["embedding_norm"], rel=1e-5)
+    (result,) = WHOLE.encode([waveform(kind)])
+    np.testing.assert_allclose(result[: len(expected["embedding"])], expected["embedding"], atol=5e-5)
+    assert np.linalg.norm(result) == pytest.approx(expected["embedding_norm"], rel=1e-5)
 
 
 def test_the_projection_keeps_lengths_along_its_directions() -> None:

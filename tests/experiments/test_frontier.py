@@ -96,6 +96,6 @@ def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
 
 def test_pareto_front() -> None:
     """Each point is better than all points of at most its cost; the upper bound is excluded."""
-    found = [point("dear", 0.5, 9), point("best", 0.9, 5), point("cheap", 0.2, 1), point("tie", 0.9, 5)]
-    found += [point("bound", 1.0, 0, entry="joint"), point("worse", 0.1, 1)]
-    assert [each.row for each in pareto_front(found, "bytes")] == ["cheap", "best"]
+    result = [point("dear", 0.5, 9), point("best", 0.9, 5), point("cheap", 0.2, 1), point("tie", 0.9, 5)]
+    result += [point("bound", 1.0, 0, entry="joint"), point("worse", 0.1, 1)]
+    assert [each.row for each in pareto_front(result, "bytes")] == ["cheap", "best"]

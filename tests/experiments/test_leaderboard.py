@@ -11,15 +11,15 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
     """A table for each stream and one at equal bytes, with the methods that are left out; again, nothing changes."""
-    words = [
+    arguments = [
         sys.executable,
         ROOT / "scripts" / "leaderboard.py",
         tmp_path / "work",
         "--data",
         f"small={store}:3",
     ]
-    words += ["--orders", "0", "--stream-orders", "0", "--epochs", "1", "--jobs", "2", "--out", tmp_path]
-    words += [
+    arguments += ["--orders", "0", "--stream-orders", "0", "--epochs", "1", "--jobs", "2", "--out", tmp_path]
+    arguments += [
         "--methods",
         "ncm",
         "icarl-nme",
@@ -31,7 +31,7 @@ def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
         "few-shot,ways=2,shots=2",
         "online",
     ]
-    subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    subprocess.run(list(map(str, arguments)), check=True, capture_output=True)
     page = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
     assert page.count("| `ncm` |") == 6
     assert page.count("| `joint` |") == 5
@@ -45,6 +45,6 @@ def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
     for figure in ("curves", "costs"):
         assert (tmp_path / "leaderboard" / f"small-{figure}.svg").stat().st_size > 1000
     curves = (tmp_path / "leaderboard" / "small-curves.svg").read_bytes()
-    subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    subprocess.run(list(map(str, arguments)), check=True, capture_output=True)
     assert (tmp_path / "leaderboard.md").read_text(encoding="utf-8") == page
     assert (tmp_path / "leaderboard" / "small-curves.svg").read_bytes() == curves

@@ -74,17 +74,27 @@ def test_recipes_agree_with_the_protocols_of_the_benchmarks() -> None:
     for name, protocol in PROTOCOLS.items():
         for method, by_modality in protocol.epochs.items():
             for modality, epochs in by_modality.items():
-                found = find_recipe(method, name, modality)
-                assert found is not None
-                assert found["epochs"] == epochs
-                assert found.get("exemplars", protocol.exemplars) == protocol.exemplars
-                assert found["benchmark"] == name
+                result = find_recipe(method, name, modality)
+                assert result is not None
+                assert result["epochs"] == epochs
+                assert result.get("exemplars", protocol.exemplars) == protocol.exemplars
+                assert result["benchmark"] == name
 
 
 def test_flags_win_over_a_recipe() -> None:
     """Options of the command line replace those of a recipe."""
-    words = ["store", "--out", "run", "--config", "recipe:lwf/ks-ci/audio", "--epochs", "7", "--seed", "3"]
-    config = parse("train", TrainConfig, words)
+    arguments = [
+        "store",
+        "--out",
+        "run",
+        "--config",
+        "recipe:lwf/ks-ci/audio",
+        "--epochs",
+        "7",
+        "--seed",
+        "3",
+    ]
+    config = parse("train", TrainConfig, arguments)
     assert (config.epochs, config.seed, config.modality) == (7, 3, "audio")
 
 

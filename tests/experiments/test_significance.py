@@ -32,12 +32,12 @@ def test_t_test_and_interval_equal_scipy(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.3, 1.0, n)
     reference = stats.ttest_1samp(differences, 0.0)
     interval = reference.confidence_interval(0.95)
-    found = paired_test(differences)
+    result = paired_test(differences)
     if n > 12:
-        assert found.p == pytest.approx(reference.pvalue, rel=1e-10)
-    assert found.low == pytest.approx(interval.low, rel=1e-9)
-    assert found.high == pytest.approx(interval.high, rel=1e-9)
-    assert found.test == ("exact sign-flip" if n <= 12 else "paired t")
+        assert result.p == pytest.approx(reference.pvalue, rel=1e-10)
+    assert result.low == pytest.approx(interval.low, rel=1e-9)
+    assert result.high == pytest.approx(interval.high, rel=1e-9)
+    assert result.test == ("exact sign-flip" if n <= 12 else "paired t")
 
 
 def test_holm_equals_a_computation_by_hand() -> None:

@@ -99,7 +99,7 @@ def test_the_best_value_is_marked_without_the_upper_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (
             [0.5],
@@ -109,12 +109,12 @@ def test_the_best_value_is_marked_without_the_upper_bound() -> None:
         ([0.5, 0.6], "Mean ± sample standard deviation over 2 runs (seeds 0, 1)."),
     ],
 )
-def test_notes_on_the_number_of_runs(values: list[float], said: str) -> None:
+def test_notes_on_the_number_of_runs(values: list[float], message: str) -> None:
     """With one run there is no standard deviation, and a note on this."""
     own = group("lwf", values)
     runs = tuple(measured.run for measured in own.runs)
     plan = Plan(study="comparison", datasets=(), modalities=("audio",), runs=runs, left_out=())
-    assert make_sections(plan, [dataset_results(own)])[0].notes == (said,)
+    assert make_sections(plan, [dataset_results(own)])[0].notes == (message,)
 
 
 def test_step_table_has_one_column_per_step() -> None:

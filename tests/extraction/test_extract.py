@@ -34,9 +34,9 @@ def fake_read_clip(
     pictures = None if "blind" in name or frames is None else np.full((2, 4, 4, 3), number % 256, np.uint8)
     waveform = None if "silent" in name or sample_rate is None else np.full(8, number / 100, np.float32)
     problems = {"silent": ("no audio track",), "blind": ("no video track",), "short": ("track ends at 2 s",)}
-    said = next((text for word, text in problems.items() if word in name), ())
+    message = next((text for word, text in problems.items() if word in name), ())
     return types.SimpleNamespace(
-        frames=pictures, extra_frames=(), waveform=waveform, problems=said, duration=1.0
+        frames=pictures, extra_frames=(), waveform=waveform, problems=message, duration=1.0
     )
 
 
@@ -101,14 +101,14 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
     assert (report.listed, report.stored, report.new, len(report.failed)) == (8, 3, 3, 5)
     assert report.remarks == (("6short", "track ends at 2 s"),)
     assert [c.remark for c in held.clips] == ["", "track ends at 2 s", ""]
-    for said in (
+    for message in (
         "3 of 8 clips",
         "could not be stored: 5",
         "no audio track (such as '2silent')",
         "learn from the 2 clips that lack audio or frames as well",
         "track ends at 2 s",
     ):
-        assert said in report.text()
+        assert message in report.text()
 
 
 def test_values_too_large_are_listed(tmp_path):
@@ -220,7 +220,7 @@ def test_unused_modality_is_not_read(tmp_path, modality):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"visual": "patch-motoin"}, "did you mean patch-motion"),
         ({"audio": "logmel"}, "did you mean log-mel"),
@@ -232,9 +232,9 @@ def test_unused_modality_is_not_read(tmp_path, modality):
         ({"shard_size": 0}, "shard_size must be 1 or more"),
     ],
 )
-def test_arguments_that_cannot_be_used(tmp_path, options, said):
+def test_arguments_that_cannot_be_used(tmp_path, options, message):
     """Nothing is made before they are checked."""
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run(clips_of("1"), tmp_path / "f", **({"visual": Tokens(), "audio": Vector()} | options))
     assert not (tmp_path / "f").exists()
 

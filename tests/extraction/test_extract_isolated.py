@@ -35,7 +35,7 @@ def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
 
 
 def _readers_of(parent: int) -> list[str]:
-    found = []
+    result = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rsplit(")", 1)[1].split()
@@ -43,8 +43,8 @@ def _readers_of(parent: int) -> list[str]:
         except OSError:
             continue
         if int(fields[1]) == parent and "reader_worker" in words:
-            found.append(status.parent.name)
-    return found
+            result.append(status.parent.name)
+    return result
 
 
 def test_a_reader_that_is_killed_costs_its_clip_alone(clips):

@@ -46,10 +46,10 @@ def test_a_batch_over_which_workers_die_is_listed(
     monkeypatch.setattr(ray_extract, "MAX_PASSES", 1)
     deadly, read = clips[4].clip_id, ray_extract._read_batch
 
-    def dies(table, wanted, limits):
+    def dies(table, expected, limits):
         if any(clip.clip_id == deadly for clip in ray_extract._unpacked(table)[1]):
             os._exit(1)
-        return read(table, wanted, limits)
+        return read(table, expected, limits)
 
     monkeypatch.setattr(ray_extract, "_read_batch", dies)
     report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
@@ -83,13 +83,13 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
     cluster, clips: list[Clip], whole: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An encoder dies over a batch, a node after another: every clip once, the same bytes as one process makes."""
-    began, make = tmp_path / "began", ray_extract.ClusterEngine._pass
+    start, make = tmp_path / "began", ray_extract.ClusterEngine._pass
     kills = []
 
     class Dies(ray_extract._Encoder):
         def __call__(self, table):
-            if not began.exists():
-                began.touch()
+            if not start.exists():
+                start.touch()
                 os._exit(1)
             return super().__call__(table)
 
@@ -102,7 +102,7 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
     monkeypatch.setattr(ray_extract, "_Encoder", Dies)
     monkeypatch.setattr(ray_extract.ClusterEngine, "_pass", kills_a_node)
     report = extract(clips, tmp_path / "s", batch_size=2, **SMALL_ENCODERS, ray=cluster.address)
-    assert began.exists()
+    assert start.exists()
     assert kills
     assert (report.stored, len(report.failed)) == (len(clips), 0)
     store = FeatureStore(tmp_path / "s")
@@ -145,10 +145,10 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
     """The manifest that a machine without a GPU writes must describe what the GPUs of the cluster computed."""
     names = EncoderOptions(visual="videomae-base", audio="none", device=device, precision=precision)
     encoders = _HasModel()
-    found = ray_extract._with_device(names, encoders, has_gpu=has_gpu)
-    assert (found.device, found.precision) == settled
+    result = ray_extract._with_device(names, encoders, has_gpu=has_gpu)
+    assert (result.device, result.precision) == settled
     assert encoders.placed == ("cpu", settled[1])
-    cluster = ray_extract.ClusterEngine(ray=None, options=found, encoders=encoders, limits=None)
+    cluster = ray_extract.ClusterEngine(ray=None, options=result, encoders=encoders, limits=None)
     reader, encoder = cluster._resources
     assert encoder == ({"num_gpus": 1} if settled[0] == "cuda" else {"num_cpus": 0.5})
     assert "num_gpus" not in reader

@@ -161,7 +161,7 @@ def _shard(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda f: _shard(f).unlink(), "damaged: .*(missing).*avcil extract"),
         (lambda f: _truncate(_shard(f)), "bytes instead of .*avcil extract"),
@@ -175,10 +175,10 @@ def _shard(folder):
         (_edit_manifest(visual=3), "manifest.json is damaged"),
     ],
 )
-def test_damage_is_reported_on_opening(tmp_path, damage, said):
+def test_damage_is_reported_on_opening(tmp_path, damage, message):
     """Each error names the problem and what to do."""
     damage(fill(tmp_path, range(6)))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         FeatureStore(tmp_path)
 
 

@@ -36,7 +36,7 @@ def fill(path, ids, shard_size=4):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         (np.full((2, 3, 4), np.nan), "NaN or infinity"),
         (np.full((2, 3, 4), np.inf), "NaN or infinity"),
@@ -45,10 +45,10 @@ def fill(path, ids, shard_size=4):
         (None, "visual features of clip 'c000' are missing"),
     ],
 )
-def test_invalid_values(tmp_path, value, said):
+def test_invalid_values(tmp_path, value, message):
     """Refused at once, with clip and modality named; the store goes on with the others."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
-        with pytest.raises(InputError, match=said) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             writer.add(clip(0), visual=value, audio=np.zeros(5))
         assert "visual" in str(caught.value)
         assert "c000" in str(caught.value)
@@ -68,7 +68,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"audio": FeatureSpec(shape=(5,), encoder={"name": "b"})}, "another audio encoder"),
         ({"visual": None}, "another visual encoder"),
@@ -77,10 +77,10 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
         ({"sampling": {"frames": 3}}, "another sampling"),
     ],
 )
-def test_a_store_made_in_another_way(tmp_path, change, said):
+def test_a_store_made_in_another_way(tmp_path, change, message):
     """A store never mixes features of different encoders; versions of libraries may differ."""
     fill(tmp_path, [0])
-    with pytest.raises(InputError, match=said + r".*Choose another --out"):
+    with pytest.raises(InputError, match=message + r".*Choose another --out"):
         FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, **change))
     FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, libraries={"numpy": "9"})).close()
 

@@ -318,9 +318,9 @@ class Transcription:
             names = [name for name in w if name not in self.frozen]
             w = w | {name: w[name].detach().requires_grad_(True) for name in names}
             loss = self.loss(w, rows, n_c)
-            found = torch.autograd.grad(loss, [w[name] for name in names], allow_unused=True)
+            result = torch.autograd.grad(loss, [w[name] for name in names], allow_unused=True)
             w = {name: value.detach() for name, value in w.items()}
-            gradients = {name: g for name, g in zip(names, found, strict=True) if g is not None}
+            gradients = {name: g for name, g in zip(names, result, strict=True) if g is not None}
             adam.step(w, gradients)
             self.constrain(w)
             sums.append(float(loss.detach()))

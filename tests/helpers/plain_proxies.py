@@ -55,10 +55,10 @@ class ProxyTranscription(Transcription):
 
 def _clusters(h: Tensor, directions: Tensor) -> list[list[int]]:
     """The clips of each center, found by trying all subsets of eight clips."""
-    found = []
+    result = []
     for mask in range(1, 2 ** len(h)):
         members = [i for i in range(len(h)) if mask >> i & 1]
         mean = h[members].mean(dim=0)
         if any(torch.allclose(unit(mean), direction, atol=1e-9) for direction in directions):
-            found.append(members)
-    return found
+            result.append(members)
+    return result

@@ -50,12 +50,12 @@ def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
     before = [recognizer.predict_clip(clip) for clip in strangers]
     recognizer.learn_background(clips_of(features, {"c4", "c5"}, "train"))
     answers = [recognizer.predict_clip(clip) for clip in strangers]
-    rejected = sum(answer.in_distribution is False for answer in answers)
-    assert rejected >= sum(answer.in_distribution is False for answer in before)
+    rejected = sum(result.in_distribution is False for result in answers)
+    assert rejected >= sum(result.in_distribution is False for result in before)
     assert rejected >= 0.75 * len(answers)
-    assert "background" in next(answer.why_unknown for answer in answers if answer.in_distribution is False)
-    assert {answer.label for answer in answers} <= {"c0", "c1", "c2", "c3"}
-    assert all(sum(answer.probabilities.values()) == pytest.approx(1) for answer in answers)
+    assert "background" in next(result.why_unknown for result in answers if result.in_distribution is False)
+    assert {result.label for result in answers} <= {"c0", "c1", "c2", "c3"}
+    assert all(sum(result.probabilities.values()) == pytest.approx(1) for result in answers)
     assert sum(recognizer.predict_clip(clip).in_distribution is False for clip in known) <= 0.25 * len(known)
     assert recognizer.classes_ == ("c0", "c1", "c2", "c3")
     assert recognizer.predict_proba(known[:2]).shape == (2, 4)

@@ -44,27 +44,27 @@ def test_an_encoder_that_the_network_ignores_contributes_nothing(state):
         network.audio_projection.weight[:, 2:] = 0
         network.audio_attention.weight[:, 2:] = 0
     audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
-    found = contributions(state, audio, visual, (0, 1))
-    assert found.kind == "ablation"
-    assert found.encoders["audio"]["yamnet"] == pytest.approx(0, abs=1e-12)
-    assert abs(found.encoders["audio"]["log-mel"]) > 1e-6
-    assert set(found.encoders["visual"]) == {"patch-motion", "efficientnet-lite0"}
+    result = contributions(state, audio, visual, (0, 1))
+    assert result.kind == "ablation"
+    assert result.encoders["audio"]["yamnet"] == pytest.approx(0, abs=1e-12)
+    assert abs(result.encoders["audio"]["log-mel"]) > 1e-6
+    assert set(result.encoders["visual"]) == {"patch-motion", "efficientnet-lite0"}
 
 
 def test_ablation_of_an_encoder_replaces_its_features(state):
     """The margin minus that with the encoder's features at zero, where combined encoders center them."""
     audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
-    found = contributions(state, audio, visual, (2, 0))
+    result = contributions(state, audio, visual, (2, 0))
     without = visual.clone()
     without[..., 3:] = 0
     expected = margin(state.model, audio, visual, (2, 0)) - margin(state.model, audio, without, (2, 0))
-    assert found.encoders["visual"]["efficientnet-lite0"] == pytest.approx(expected, abs=1e-6)
+    assert result.encoders["visual"]["efficientnet-lite0"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_clip_without_audio_has_only_visual_contributions(state):
     """A missing modality has no contribution."""
-    found = contributions(state, None, torch.randn(1, 2, 4, 6).double(), (0, 1))
-    assert (found.modalities, set(found.encoders)) == ({}, {"visual"})
+    result = contributions(state, None, torch.randn(1, 2, 4, 6).double(), (0, 1))
+    assert (result.modalities, set(result.encoders)) == ({}, {"visual"})
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_a_clip_without_audio_has_only_visual_contributions(state):
 def test_typical_features_are_the_centers_of_the_encoders(make, name):
     """They are computed from the fingerprint, without weights."""
     encoder = make(name)
-    found = typical_features(encoder.fingerprint(), encoder.width)
-    assert found == pytest.approx(encoder.center)
+    result = typical_features(encoder.fingerprint(), encoder.width)
+    assert result == pytest.approx(encoder.center)

@@ -33,12 +33,12 @@ def blade(avcil, trained):
 
 def test_contributions_of_linear_heads_add_up(blade, clip):
     """Audio, visual and bias contributions add up to the margin, the difference of the two scores."""
-    found = blade.explain(clip)
-    assert set(found.contributions) == {"audio", "visual", "bias"}
-    assert sum(found.contributions.values()) == pytest.approx(found.margin, rel=1e-9)
-    odds = found.prediction.probability / found.prediction.probabilities[found.runner_up]
-    assert np.exp(found.margin) == pytest.approx(odds, rel=1e-6)
-    assert set(found.alone) == {"audio", "visual"}
+    result = blade.explain(clip)
+    assert set(result.contributions) == {"audio", "visual", "bias"}
+    assert sum(result.contributions.values()) == pytest.approx(result.margin, rel=1e-9)
+    odds = result.prediction.probability / result.prediction.probabilities[result.runner_up]
+    assert np.exp(result.margin) == pytest.approx(odds, rel=1e-6)
+    assert set(result.alone) == {"audio", "visual"}
 
 
 @pytest.mark.parametrize(
@@ -46,35 +46,35 @@ def test_contributions_of_linear_heads_add_up(blade, clip):
 )
 def test_maps_and_drawings(run, kind, trained, clip, blade, tmp_path):
     """Maps sum to one; the video has the duration of the clip and can be decoded."""
-    found = Recognizer.load(trained / run).explain(clip)
-    assert found.map_kind == kind
-    assert found.temporal.sum() == pytest.approx(1)
-    np.testing.assert_allclose(found.spatial.sum(axis=(1, 2)), 1, rtol=1e-6)
-    drawn = found.draw()
-    assert len(drawn) == len(found.frames)
+    result = Recognizer.load(trained / run).explain(clip)
+    assert result.map_kind == kind
+    assert result.temporal.sum() == pytest.approx(1)
+    np.testing.assert_allclose(result.spatial.sum(axis=(1, 2)), 1, rtol=1e-6)
+    drawn = result.draw()
+    assert len(drawn) == len(result.frames)
     assert min(drawn[0].shape[:2]) >= 256
-    found.write_video(tmp_path / "drawn.mp4")
-    assert probe(tmp_path / "drawn.mp4").duration == pytest.approx(found.seconds, abs=0.2)
+    result.write_video(tmp_path / "drawn.mp4")
+    assert probe(tmp_path / "drawn.mp4").duration == pytest.approx(result.seconds, abs=0.2)
 
 
 def test_contributions_of_networks_by_ablation(trained, clip):
     """The contribution of a modality is the decrease of the margin without it."""
     recognizer = Recognizer.load(trained / "av")
-    found = recognizer.explain(clip)
+    result = recognizer.explain(clip)
     features = recognizer.reader.features(clip)
     with torch.no_grad():
         scores = recognizer.model.scores(None, features.visual)[0].double()
-    numbers = [recognizer.classes_.index(label) for label in (found.prediction.label, found.runner_up)]
+    numbers = [recognizer.classes_.index(label) for label in (result.prediction.label, result.runner_up)]
     without = float(scores[numbers[0]] - scores[numbers[1]])
-    assert found.contributions["audio"] == pytest.approx(found.margin - without, abs=1e-5)
+    assert result.contributions["audio"] == pytest.approx(result.margin - without, abs=1e-5)
 
 
 def test_an_audio_model_has_nothing_to_draw(trained, clip):
     """The error says so."""
-    found = Recognizer.load(trained / "audio").explain(clip)
-    assert (found.map_kind, found.contributions) == (None, {})
+    result = Recognizer.load(trained / "audio").explain(clip)
+    assert (result.map_kind, result.contributions) == (None, {})
     with pytest.raises(InputError, match="no frames to draw on"):
-        found.draw()
+        result.draw()
 
 
 def test_all_ways_to_give_a_clip(blade, clip):
@@ -89,7 +89,7 @@ def test_all_ways_to_give_a_clip(blade, clip):
     rows = blade.predict_proba(ways)
     for row in rows:
         np.testing.assert_array_equal(row, rows[0])
-    mixed = [answer.label for _, answer in blade.predict_stream([arrays, clip, features, str(clip), arrays])]
+    mixed = [result.label for _, result in blade.predict_stream([arrays, clip, features, str(clip), arrays])]
     assert mixed == [blade.predict(clip)] * 5
 
 
@@ -102,8 +102,8 @@ def test_events_follow_each_other(blade, clip):
     together = list(joined(events))
     assert (together[0].start, together[-1].end) == (events[0].start, events[-1].end)
     assert sum(event.windows for event in together) == len(events)
-    said = ["a; b", "a", "b; c"]
-    noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in said]
+    message = ["a; b", "a", "b; c"]
+    noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in message]
     assert [event.notes for event in joined(noted)] == ["a; b; c"]
     alone = blade.predict_clip(clip, start=0.1, end=0.4)
     assert events[1].prediction.label == alone.label
@@ -123,8 +123,8 @@ def test_silent_audio_counts_as_missing(blade, tmp_path):
         waveform=np.zeros(9600, np.float32),
         sample_rate=16000,
     )
-    answer = blade.predict_clip(path)
-    assert (answer.modality, answer.notes) == ("visual", "the audio is silent; predicted from frames alone")
+    result = blade.predict_clip(path)
+    assert (result.modality, result.notes) == ("visual", "the audio is silent; predicted from frames alone")
 
 
 def test_the_report_explains_a_network_and_a_closed_form_model(avcil, trained, blade, tmp_path):

@@ -67,8 +67,8 @@ def published(trained, tmp_path_factory):
     """A hub with two uploads of one name: a model with learning state, then one of format version 1."""
     with serving() as hub:
         home = tmp_path_factory.mktemp("publisher")
-        said = in_python(hub, home, PUSH.format(first=str(trained / "av"), second=str(VERSION_1)))
-        assert said == [f"{hub.url}/me/dogs"]
+        message = in_python(hub, home, PUSH.format(first=str(trained / "av"), second=str(VERSION_1)))
+        assert message == [f"{hub.url}/me/dogs"]
         yield hub
 
 
@@ -91,12 +91,12 @@ def test_upload(published, trained):
 def test_download(published, tmp_path):
     """Each revision gives the predictions of the uploaded model; a missing name is an error."""
     first = published.commit_id("me/dogs", 1)
-    said = in_python(published, tmp_path / "home", PULL.format(first=first, folder=str(tmp_path)))
-    assert [line.split(":")[0] for line in said] == [
+    message = in_python(published, tmp_path / "home", PULL.format(first=first, folder=str(tmp_path)))
+    assert [line.split(":")[0] for line in message] == [
         "me/nothing is not a local folder, and cannot be downloaded from the hub",
         "me/dogs is not a local folder, and cannot be downloaded from the hub",
     ]
-    assert all(line.endswith("log in with: hf auth login") for line in said)
+    assert all(line.endswith("log in with: hf auth login") for line in message)
     assert Recognizer.load(tmp_path / first).counts is not None
     old = Recognizer.load(tmp_path / "None")
     draw = torch.Generator().manual_seed(0)
@@ -109,10 +109,10 @@ def test_download(published, tmp_path):
 def test_without_permission(published, tmp_path):
     """The error is one line with the next step; nothing is uploaded."""
     before = len(published.commits["me/dogs"])
-    (said,) = in_python(published, tmp_path, DENIED.format(folder=str(VERSION_1)), token="hf_wrong")
-    assert said.startswith("me/dogs cannot be uploaded to the hub: ")
-    assert "401" in said
-    assert said.endswith("log in with: hf auth login")
+    (message,) = in_python(published, tmp_path, DENIED.format(folder=str(VERSION_1)), token="hf_wrong")
+    assert message.startswith("me/dogs cannot be uploaded to the hub: ")
+    assert "401" in message
+    assert message.endswith("log in with: hf auth login")
     assert len(published.commits["me/dogs"]) == before
 
 

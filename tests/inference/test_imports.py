@@ -38,9 +38,9 @@ UNUSED = {
 def test_predict_and_train_import_what_they_use(trained, tmp_path):
     """Neither imports PyTorch's compiler; predict imports no training code and no drawing or science package."""
     clip = trained / "clips" / "test-0-0.mp4"
-    words = (trained / "av", clip, trained / "features", tmp_path / "run")
+    arguments = (trained / "av", clip, trained / "features", tmp_path / "run")
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, *map(str, words)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", COMMANDS, *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     predict, train = map(set, json.loads(done.stdout.splitlines()[-1]))

@@ -27,8 +27,8 @@ def train(avcil, store, tmp_path_factory):
     """Train on some steps of the store, once for each set of words; the run's folder."""
     made: dict[str, Path] = {}
 
-    def run(steps: list[list[str]], *words: str, method: str = "blade") -> Path:
-        key = repr((steps, words, method))
+    def run(steps: list[list[str]], *arguments: str, method: str = "blade") -> Path:
+        key = repr((steps, arguments, method))
         if key not in made:
             folder = tmp_path_factory.mktemp("run")
             (folder / "steps.json").write_text(json.dumps(steps))
@@ -42,7 +42,7 @@ def train(avcil, store, tmp_path_factory):
                 "--out",
                 folder / "run",
             ]
-            assert avcil(*common, *words) == 0
+            assert avcil(*common, *arguments) == 0
             made[key] = folder / "run"
         return made[key]
 
@@ -133,9 +133,9 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     """The error names the classes and both options, and each option works."""
     one, other = train([["c1", "c0"]]), train([["c0", "c2"]])
     assert avcil("merge", one, other, "--out", tmp_path / "all") == 2
-    said = capsys.readouterr().err
-    assert "both models have 'c0'. Set same_classes (--same-classes)" in said
-    assert "--rename 'c0'=OTHER-NAME" in said
+    message = capsys.readouterr().err
+    assert "both models have 'c0'. Set same_classes (--same-classes)" in message
+    assert "--rename 'c0'=OTHER-NAME" in message
     assert not (tmp_path / "all").exists()
     assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0
     assert (
@@ -146,13 +146,13 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     assert avcil("merge", one, other, "--out", tmp_path / "apart", "--rename", "c0=owl") == 0
     apart = Recognizer.load(tmp_path / "apart")
     assert apart.counts == {"c1": 8, "c0": 8, "owl": 8, "c2": 8}
-    for words, expected in {
+    for arguments, expected in {
         ("--rename", "c7=owl"): "which have no class 'c7'",
         ("--rename", "owl"): "takes OLD=NEW",
         ("--rename", "c0=c1"): "both models have 'c1'",
         ("--rename", "c0=C1"): "differ only in case",
     }.items():
-        assert avcil("merge", one, other, "--out", tmp_path / "no", *words) == 2
+        assert avcil("merge", one, other, "--out", tmp_path / "no", *arguments) == 2
         assert expected in capsys.readouterr().err
     assert avcil("merge", one, one, "--out", tmp_path / "no") == 2
     assert "given twice" in capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "words", "said"),
+    ("method", "arguments", "message"),
     [
         ("slda", (), "trained with the method slda. Only models of the method blade"),
         ("blade", ("--modality", "audio"), "different modalities: audio-visual and audio"),
@@ -179,11 +179,11 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
         ),
     ],
 )
-def test_models_that_cannot_be_merged(method, words, said, train, avcil, capsys, tmp_path):
+def test_models_that_cannot_be_merged(method, arguments, message, train, avcil, capsys, tmp_path):
     """Another method, modality or option is an error that names the difference."""
-    other = train([["c2", "c5"]], *words, method=method)
+    other = train([["c2", "c5"]], *arguments, method=method)
     assert avcil("merge", train([["c1", "c0"]]), other, "--out", tmp_path / "all") == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
 
 
@@ -252,14 +252,14 @@ def test_rename(train, avcil, capsys, clips, tmp_path):
     named, before = Recognizer.load(tmp_path / "named"), Recognizer.load(run)
     assert (named.classes_, before.classes_) == (("barn owl", "owl"), ("c1", "c0"))
     assert torch.equal(named.scores(clips[0][0]), before.scores(clips[0][0]))
-    for words, said in {
+    for arguments, message in {
         ("c7=owl",): "has no class 'c7'",
         ("c0",): "takes OLD=NEW",
         ("c0=c1",): "already",
         (): "give a class and its new name",
     }.items():
-        assert avcil("rename", run, *words, "--out", tmp_path / "no") == 2
-        assert said in capsys.readouterr().err
+        assert avcil("rename", run, *arguments, "--out", tmp_path / "no") == 2
+        assert message in capsys.readouterr().err
     assert avcil("rename", run, "c0=owl", "--out", run) == 2
     assert "is the given model" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
@@ -272,12 +272,12 @@ def test_forget_a_class(train, avcil, capsys, tmp_path):
     assert "forgot classes: c0" in capsys.readouterr().out
     assert Recognizer.load(tmp_path / "less").classes_ == ("c1", "c2")
     assert Recognizer.load(run).classes_ == ("c1", "c0", "c2")
-    for words, said in {
+    for arguments, message in {
         ("--class", "c7"): "has no class 'c7'",
         (): "give either clips to forget or --class",
         ("x.mp4", "--class", "c0"): "give either clips",
         ("--class", "c0", "c1", "c2"): "none would be left",
     }.items():
-        assert avcil("forget", run, *words, "--out", tmp_path / "no") == 2
-        assert said in capsys.readouterr().err
+        assert avcil("forget", run, *arguments, "--out", tmp_path / "no") == 2
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

@@ -38,9 +38,9 @@ def test_predictions_equal_those_of_training(run, trained):
     stored = stored_predictions(trained / run)
     assert len(stored) == 8
     for clip_id, path in held_out(trained):
-        answer = recognizer.predict_clip(path)
-        assert answer.label == stored[clip_id]["predicted"]
-        assert answer.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
+        result = recognizer.predict_clip(path)
+        assert result.label == stored[clip_id]["predicted"]
+        assert result.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
 
 
 def test_api(trained):
@@ -95,10 +95,10 @@ def test_good_files_are_predicted_despite_bad_ones(trained, avcil, capsys, tmp_p
     assert avcil("predict", trained / "av", *bad[:2], good, silent, *bad[2:], "--json") == 2
     out, err = capsys.readouterr()
     answers = json.loads(out)
-    assert [answer["path"] for answer in answers] == [
+    assert [result["path"] for result in answers] == [
         str(path) for path in [*bad[:2], good, silent, *bad[2:]]
     ]
-    assert ["error" in answer for answer in answers] == [True] * 2 + [False] * 2 + [True] * 3
+    assert ["error" in result for result in answers] == [True] * 2 + [False] * 2 + [True] * 3
     assert answers[2]["label"] in CLASSES
     assert len(answers[2]["predictions"]) == 3
     assert answers[3]["notes"] == "no audio track; predicted from frames alone"
@@ -160,7 +160,7 @@ def model_with(trained: Path, folder: Path, what: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("newer version", "version 99; this version of avcil reads 1"),
         ("another format", "is not the config of an avcil model"),
@@ -174,9 +174,9 @@ def model_with(trained: Path, folder: Path, what: str) -> Path:
         ("torn config", "not valid JSON"),
     ],
 )
-def test_models_that_cannot_be_loaded(what, said, trained, tmp_path):
+def test_models_that_cannot_be_loaded(what, message, trained, tmp_path):
     """The error names the problem, and no code of the folder is run."""
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         Recognizer.load(model_with(trained, tmp_path / "model", what))
 
 

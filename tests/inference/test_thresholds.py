@@ -21,8 +21,8 @@ from avcil.inference.rejection import Rejection
 def run(trained, avcil, tmp_path_factory) -> Path:
     """A model of blade."""
     out = tmp_path_factory.mktemp("thresholds") / "blade"
-    words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
-    assert avcil("train", trained / "features", *words) == 0
+    arguments = ["--classes-per-step", 2, "--method", "blade", "--out", out]
+    assert avcil("train", trained / "features", *arguments) == 0
     return out
 
 
@@ -45,9 +45,9 @@ def clip(trained) -> Path:
 )
 def test_chosen_threshold(given, precision, accepted):
     """As many predictions as their mean probability allows; in any case those that are as probable as the precision."""
-    found = threshold_for_precision(torch.tensor(given, dtype=torch.float64), precision)
-    assert sum(value >= found for value in given) == accepted
-    assert found <= precision
+    result = threshold_for_precision(torch.tensor(given, dtype=torch.float64), precision)
+    assert sum(value >= result for value in given) == accepted
+    assert result <= precision
 
 
 def test_precision_of_many_classes_is_reached():
@@ -71,9 +71,9 @@ def test_given_threshold(run, clip):
     assert (before.in_distribution, before.threshold) == (True, None)
     for threshold, known in ((before.probability, True), (1.0, before.probability >= 1.0)):
         recognizer.rejection = Rejection(alpha=0.0, thresholds={before.label: threshold})
-        answer = recognizer.predict_clip(clip)
-        assert (answer.in_distribution, answer.threshold, answer.label) == (known, threshold, before.label)
-    assert "below the threshold" in answer.why_unknown
+        result = recognizer.predict_clip(clip)
+        assert (result.in_distribution, result.threshold, result.label) == (known, threshold, before.label)
+    assert "below the threshold" in result.why_unknown
     other = next(label for label in recognizer.classes_ if label != before.label)
     recognizer.rejection = Rejection(alpha=0.0, thresholds={other: 1.0})
     assert recognizer.predict_clip(clip).threshold is None
@@ -82,9 +82,9 @@ def test_given_threshold(run, clip):
 def test_methods_without_a_p_value(trained, clip):
     """Thresholds can be given but not chosen."""
     recognizer = Recognizer.load(trained / "av")
-    answer = recognizer.predict_clip(clip)
-    assert answer.in_distribution is None
-    recognizer.rejection = Rejection(thresholds={answer.label: min(1.0, answer.probability + 0.01)})
+    result = recognizer.predict_clip(clip)
+    assert result.in_distribution is None
+    recognizer.rejection = Rejection(thresholds={result.label: min(1.0, result.probability + 0.01)})
     assert recognizer.predict_clip(clip).in_distribution is False
     recognizer.rejection = Rejection(precision=0.95)
     with pytest.raises(InputError, match="method blade"):
@@ -95,12 +95,12 @@ def test_thresholds_for_a_precision(run, clip):
     """One for all classes, from leave-one-out predictions; thresholds that are given take precedence."""
     recognizer = Recognizer.load(run)
     recognizer.rejection = Rejection(precision=1.0)
-    found = recognizer.thresholds()
-    assert found == dict.fromkeys(recognizer.classes_, found[recognizer.classes_[0]])
-    assert recognizer.thresholds("audio").keys() == recognizer.thresholds("visual").keys() == found.keys()
+    result = recognizer.thresholds()
+    assert result == dict.fromkeys(recognizer.classes_, result[recognizer.classes_[0]])
+    assert recognizer.thresholds("audio").keys() == recognizer.thresholds("visual").keys() == result.keys()
     name = recognizer.classes_[0]
     recognizer.rejection = Rejection(precision=1.0, thresholds={name: 0.25})
-    assert recognizer.thresholds() == found | {name: 0.25}
+    assert recognizer.thresholds() == result | {name: 0.25}
     recognizer.rename(name, "renamed")
     assert recognizer.thresholds()["renamed"] == 0.25
     assert recognizer.predict_clip(clip).label in recognizer.classes_
@@ -109,24 +109,24 @@ def test_thresholds_for_a_precision(run, clip):
 def test_output_of_the_command(run, clip, avcil, capsys):
     """As text, in JSON and CSV, and in a timeline."""
     label = Recognizer.load(run).predict(clip)
-    words = ["predict", run, clip, "--error-rate", 0, "--threshold", f"{label}=1"]
-    assert avcil(*words) == 0
+    arguments = ["predict", run, clip, "--error-rate", 0, "--threshold", f"{label}=1"]
+    assert avcil(*arguments) == 0
     assert "possibly an unknown class: the probability is below the threshold of this class, 100 %" in (
         capsys.readouterr().out
     )
-    assert avcil(*words, "--json") == 0
-    found = json.loads(capsys.readouterr().out)[0]
-    assert (found["in_distribution"], found["threshold"]) == (False, 1.0)
-    assert avcil(*words, "--format", "csv") == 0
+    assert avcil(*arguments, "--json") == 0
+    result = json.loads(capsys.readouterr().out)[0]
+    assert (result["in_distribution"], result["threshold"]) == (False, 1.0)
+    assert avcil(*arguments, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert (row["in_distribution"], float(row["threshold"])) == ("no", 1.0)
-    assert avcil(*words, "--window", "0.5s", "--json") == 0
+    assert avcil(*arguments, "--window", "0.5s", "--json") == 0
     assert {event["in_distribution"] for event in json.loads(capsys.readouterr().out)} <= {False, True}
     assert avcil("predict", run, clip, "--precision", 0.9) == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--threshold", "0.8"], "CLASS=PROBABILITY"),
         (["--threshold", "cat=2"], "CLASS=PROBABILITY"),
@@ -135,9 +135,9 @@ def test_output_of_the_command(run, clip, avcil, capsys):
         (["--precision", "0"], "--precision"),
     ],
 )
-def test_invalid_options(run, clip, avcil, capsys, words, message):
+def test_invalid_options(run, clip, avcil, capsys, arguments, message):
     """Errors occur before any clip is read; `avcil serve` has the same options."""
-    assert avcil("predict", run, clip, *words) == 2
+    assert avcil("predict", run, clip, *arguments) == 2
     assert message in capsys.readouterr().err
-    assert avcil("serve", run, "--port", 0, *words) == 2
+    assert avcil("serve", run, "--port", 0, *arguments) == 2
     assert message in capsys.readouterr().err

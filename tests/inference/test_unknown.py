@@ -24,8 +24,8 @@ from avcil.media import write_video
 def run(trained, avcil, tmp_path_factory) -> Path:
     """A model of blade."""
     out = tmp_path_factory.mktemp("unknown") / "blade"
-    words = ["--classes-per-step", 2, "--method", "blade", "--out", out]
-    assert avcil("train", trained / "features", *words) == 0
+    arguments = ["--classes-per-step", 2, "--method", "blade", "--out", out]
+    assert avcil("train", trained / "features", *arguments) == 0
     return out
 
 
@@ -47,31 +47,31 @@ def test_alpha(run, strange):
     assert 1 / 13 <= p_value < 1  # twelve clips were learned
     for rate, known in ((p_value, False), (p_value - 1e-9, True), (p_value + 0.01, False), (0.0, True)):
         recognizer.alpha = rate
-        answer = recognizer.predict_clip(strange)
-        assert (answer.in_distribution, answer.p_value) == (known, p_value)
+        result = recognizer.predict_clip(strange)
+        assert (result.in_distribution, result.p_value) == (known, p_value)
 
 
 def test_output_of_the_command(run, strange, avcil, capsys):
     """As text, and as numbers in JSON and CSV; only if the p-value is not above alpha."""
     rate = Recognizer.load(run).predict_clip(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
-    said = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
+    message = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
-    found = json.loads(capsys.readouterr().out)[0]
-    assert found["in_distribution"] is False
-    assert float(said[1]) == pytest.approx(100 * found["p_value"], rel=0.05)
+    result = json.loads(capsys.readouterr().out)[0]
+    assert result["in_distribution"] is False
+    assert float(message[1]) == pytest.approx(100 * result["p_value"], rel=0.05)
     assert avcil("predict", run, strange, "--error-rate", 0, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert row["in_distribution"] == "yes"
-    assert float(row["p_value"]) == pytest.approx(found["p_value"], abs=1e-6)
+    assert float(row["p_value"]) == pytest.approx(result["p_value"], abs=1e-6)
     assert avcil("predict", run, strange, "--error-rate", 0) == 0
     assert "unknown class" not in capsys.readouterr().out
 
 
 def test_networks_have_no_test_for_unknown_classes(trained, strange, avcil, capsys):
     """The values are null or empty."""
-    answer = Recognizer.load(trained / "av").predict_clip(strange)
-    assert (answer.in_distribution, answer.p_value) == (None, None)
+    result = Recognizer.load(trained / "av").predict_clip(strange)
+    assert (result.in_distribution, result.p_value) == (None, None)
     assert avcil("predict", trained / "av", strange, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert (row["in_distribution"], row["p_value"]) == ("", "")
@@ -95,16 +95,16 @@ def test_a_modality_unlike_all_training_clips_is_left_out(run, trained, monkeypa
     assert recognizer.predict_clip(clip).modality == "audio-visual"
     noise = {"audio": audio, "visual": visual} | {changed: getattr(clip, changed) + 1000}
     moved = replace(clip, **noise)
-    answer = recognizer.predict_clip(moved)
+    result = recognizer.predict_clip(moved)
     alone = recognizer.predict_clip(replace(clip, **{changed: None}))
-    assert answer.modality == other
-    assert answer.probabilities == alone.probabilities
+    assert result.modality == other
+    assert result.probabilities == alone.probabilities
     words = {"audio": "audio", "visual": "frames"}
-    assert answer.notes == (
+    assert result.notes == (
         f"{words[changed]} left out: unlike all training clips; predicted from {words[other]} alone"
     )
-    assert answer.p_value == pytest.approx(1 / 13)  # twelve clips were learned
-    assert recognizer.predict([moved, clip]) == [answer.label, recognizer.predict(clip)]
+    assert result.p_value == pytest.approx(1 / 13)  # twelve clips were learned
+    assert recognizer.predict([moved, clip]) == [result.label, recognizer.predict(clip)]
     explanation = recognizer.explain(moved)
     assert set(explanation.contributions) - {"bias"} == {other}
     assert set(explanation.alone) == {"audio", "visual"}

@@ -56,12 +56,12 @@ def test_missing_modalities(tmp_path):
             audio = None if number == 1 else np.ones(4, np.float16)
             visual = None if number == 2 else np.ones((1, 2, 3), np.float16)
             writer.add(clip, audio=audio, visual=visual)
-    found = to_huggingface(tmp_path / "store", cache_dir=tmp_path / "cache")
-    part = found["train"].with_format("numpy")[:]
+    result = to_huggingface(tmp_path / "store", cache_dir=tmp_path / "cache")
+    part = result["train"].with_format("numpy")[:]
     assert part["has_audio"].tolist() == [True, False, True]
     assert np.isnan(part["audio"]).all(axis=1).tolist() == [False, True, False]
     assert np.isnan(part["visual"]).all(axis=(1, 2, 3)).tolist() == [False, False, True]
-    again = from_huggingface(found, tmp_path / "again")
+    again = from_huggingface(result, tmp_path / "again")
     assert [(clip.audio, clip.visual) for clip in again.clips] == [(True, True), (False, True), (True, False)]
 
 
@@ -80,12 +80,12 @@ def test_another_dataset_of_features(tmp_path):
     columns = {"vector": [[1.0, 2.0], None, [5.0, 6.0]], "frames": [[[[1.0]]]] * 3, "class": ["a", "b", "a"]}
     part = datasets.Dataset.from_dict(columns)
     names = {"audio": "vector", "visual": "frames", "label": "class"}
-    found = from_huggingface({"train": part, "validation": part}, tmp_path / "store", **names)
-    assert [clip.clip_id for clip in found.clips] == [f"{s}/{i}" for s in ("train", "val") for i in range(3)]
-    assert [clip.audio for clip in found.clips[:3]] == [True, False, True]
-    assert [clip.label for clip in found.clips[:3]] == ["a", "b", "a"]
-    assert found.audio([2]).tolist() == [[5.0, 6.0]]
-    assert found.manifest.audio.encoder["name"] == "released:audio"
+    result = from_huggingface({"train": part, "validation": part}, tmp_path / "store", **names)
+    assert [clip.clip_id for clip in result.clips] == [f"{s}/{i}" for s in ("train", "val") for i in range(3)]
+    assert [clip.audio for clip in result.clips[:3]] == [True, False, True]
+    assert [clip.label for clip in result.clips[:3]] == ["a", "b", "a"]
+    assert result.audio([2]).tolist() == [[5.0, 6.0]]
+    assert result.manifest.audio.encoder["name"] == "released:audio"
 
 
 def test_errors(tmp_path, monkeypatch, store):

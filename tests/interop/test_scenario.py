@@ -50,8 +50,8 @@ def capymoa_loop(scenario: Any, width: int) -> float:
             sums.index_add_(0, y, x)
             counts.index_add_(0, y, torch.ones(len(y), 1))
     means = sums / counts.clamp(min=1)
-    found = [accuracy(lambda x: -torch.cdist(x, means), loader) for loader in scenario.test_loaders(64)]
-    return sum(found) / len(found)
+    result = [accuracy(lambda x: -torch.cdist(x, means), loader) for loader in scenario.test_loaders(64)]
+    return sum(result) / len(result)
 
 
 def accuracy(model: Any, loader: Iterable[Any]) -> float:

@@ -178,8 +178,8 @@ def test_icarl_forms(seed):
     g = drawing(seed)
     student, teacher = normal(g, 3, 4).requires_grad_(), normal(g, 3, 4)
     target = teacher.sigmoid()
-    for form, answer in (("original", student.sigmoid()), ("release", student.sigmoid().sigmoid())):
-        expected = -(target * answer.log() + (1 - target) * (1 - answer).log()).mean()
+    for form, result in (("original", student.sigmoid()), ("release", student.sigmoid().sigmoid())):
+        expected = -(target * result.log() + (1 - target) * (1 - result).log()).mean()
         torch.testing.assert_close(icarl_distillation(student, teacher, form=form), expected)
     unchanged = teacher.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(icarl_distillation(unchanged, teacher, form="original"), unchanged)

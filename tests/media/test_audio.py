@@ -25,16 +25,16 @@ def as_wav(path, rate, samples, kind=np.int16):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 11025])
-@pytest.mark.parametrize("wanted", [16000, 44100])
-def test_resampled_sine(tmp_path, rate, wanted):
+@pytest.mark.parametrize("expected", [16000, 44100])
+def test_resampled_sine(tmp_path, rate, expected):
     """A sine stays the same sine at any rate, sample for sample, away from the edges; the length is right."""
     as_wav(tmp_path / "a.wav", rate, sine(440, 1.3, rate))
-    clip = read_clip(tmp_path / "a.wav", sample_rate=wanted)
-    assert clip.sample_rate == wanted
+    clip = read_clip(tmp_path / "a.wav", sample_rate=expected)
+    assert clip.sample_rate == expected
     assert clip.waveform.dtype == np.float32
-    assert abs(len(clip.waveform) - round(1.3 * rate) / rate * wanted) <= 1
-    inner = slice(wanted // 50, -wanted // 50)
-    assert np.abs(clip.waveform - sine(440, 1.3, wanted)[: len(clip.waveform)])[inner].max() < 2e-3
+    assert abs(len(clip.waveform) - round(1.3 * rate) / rate * expected) <= 1
+    inner = slice(expected // 50, -expected // 50)
+    assert np.abs(clip.waveform - sine(440, 1.3, expected)[: len(clip.waveform)])[inner].max() < 2e-3
     assert clip.problems == ()
 
 

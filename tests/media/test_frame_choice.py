@@ -53,13 +53,13 @@ def test_frames_of_the_scripts_are_those_of_ffmpegs_images(
     write_video(path, np.ascontiguousarray(frames), fps, quality=1)
     pictures = images_of_ffmpeg(path, RATES[choice])
     numbers = script_images(len(pictures), 16)
-    wanted = np.array([pictures[number - 1].mean() for number in numbers])
+    expected = np.array([pictures[number - 1].mean() for number in numbers])
     taken = read_clip(path, frames=16, frame_choice=choice).frames.mean(axis=(1, 2, 3))
     # each frame is its own shade of grey; the two ways to RGB differ by a level, so frames are told by number
     with av.open(str(path)) as container:
         greys = np.array([frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)])
     ours = read_clip(path, frames=len(greys)).frames.mean(axis=(1, 2, 3))
-    assert np.array_equal(_nearest(ours, taken), _nearest(greys, wanted))
+    assert np.array_equal(_nearest(ours, taken), _nearest(greys, expected))
 
 
 def _nearest(all_of_them: np.ndarray, values: np.ndarray) -> np.ndarray:

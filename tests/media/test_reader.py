@@ -146,7 +146,7 @@ def test_the_number_of_packets_is_bounded(clip):
 
 
 @pytest.mark.parametrize(
-    ("program", "error", "said"),
+    ("program", "error", "message"),
     [
         ("print('ready', flush=True); input(); raise SystemExit(3)", WorkerDiedError, "exit code 3"),
         ("print('ready\\nno json', flush=True); input()", WorkerDiedError, "malformed"),
@@ -163,12 +163,12 @@ def test_the_number_of_packets_is_bounded(clip):
         ("print('ready', flush=True); input(); input()", WorkerTimeoutError, "too long"),
     ],
 )
-def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, said):
+def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, message):
     """Death, nonsense, arrays that would fill the memory, silence: an error in bounded time, and it is ended."""
     (tmp_path / "misbehaving.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     worker = WorkerProcess("misbehaving", reply_bytes=10**6)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         list(worker.call({}, TimeBudget(0.5)))
     assert worker.pid is None
     worker.close()
@@ -177,8 +177,8 @@ def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, said):
 @pytest.mark.parametrize(("spare", "megabytes", "works"), [(400, 10_000, True), (40, 2048, False)])
 def test_a_hard_limit_of_the_address_space(clip, spare, megabytes, works):
     """Under `ulimit -v` a reader uses what is left of it; too little is reported with the amount needed."""
-    words = [sys.executable, "-c", READ_UNDER_LIMIT, str(clip), str(spare), str(megabytes)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    arguments = [sys.executable, "-c", READ_UNDER_LIMIT, str(clip), str(spare), str(megabytes)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     if works:
         assert (done.returncode, done.stdout) == (0, "(2, 32, 48, 3)\n"), done.stderr
     else:

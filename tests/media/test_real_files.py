@@ -59,13 +59,13 @@ def rows(real):
 @pytest.fixture(scope="module")
 def clips(real, rows):
     """Every file read once: its clip, or the error it gave."""
-    found = {}
+    result = {}
     for name in rows:
         try:
-            found[name] = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000, timeout=120)
+            result[name] = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000, timeout=120)
         except MediaError as error:
-            found[name] = error
-    return found
+            result[name] = error
+    return result
 
 
 def shown_size(row):
@@ -77,14 +77,14 @@ def shown_size(row):
 def test_usable(rows, clips):
     """Frames, audio, both or neither, as in the manifest, for all seventy files."""
     names = {(True, True): "av", (True, False): "video_only", (False, True): "audio_only"}
-    found = {
+    result = {
         name: "none"
         if isinstance(clip, MediaError)
         else names[clip.frames is not None, clip.waveform is not None]
         for name, clip in clips.items()
     }
-    assert len(found) == 70
-    assert found == {name: row["usable"] for name, row in rows.items()}
+    assert len(result) == 70
+    assert result == {name: row["usable"] for name, row in rows.items()}
 
 
 def test_missing_parts_are_reported(rows, clips):
@@ -93,10 +93,10 @@ def test_missing_parts_are_reported(rows, clips):
         if row["usable"] == "none":
             assert name in str(clips[name])
             continue
-        said = clips[name].problems
-        assert (row["usable"] != "av" or name in SAID) == bool(said), (name, said)
+        message = clips[name].problems
+        assert (row["usable"] != "av" or name in SAID) == bool(message), (name, message)
         if name in SAID:
-            assert any(SAID[name] in problem for problem in said), (name, said)
+            assert any(SAID[name] in problem for problem in message), (name, message)
 
 
 def test_sizes(real, rows, clips):

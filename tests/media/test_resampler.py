@@ -33,10 +33,10 @@ def test_bits_are_those_of_pyav(form, layout, channels, rate):
     frames = noise(form, layout, channels, rate)
     theirs = AudioResampler(format="flt", layout=layout, rate=16_000, frame_size=BLOCK)
     ours = Resampler(frames[0], 16_000)
-    wanted, got = [], []
+    expected, got = [], []
     for frame in [*frames, None]:
-        wanted += [piece.to_ndarray() for piece in theirs.resample(frame)]
+        expected += [piece.to_ndarray() for piece in theirs.resample(frame)]
         got += [piece.to_ndarray() for piece in ours.resample(frame)]
-    assert len(wanted) == len(got) >= 1
-    for one, other in zip(wanted, got, strict=True):
+    assert len(expected) == len(got) >= 1
+    for one, other in zip(expected, got, strict=True):
         assert np.array_equal(one, other)

@@ -168,8 +168,8 @@ def test_leave_one_out_without_the_clip(clips):
     """Leave-one-out scores of complete clips are those of the model without the clip, for its penalties and psi."""
     method = method_with(clips, range(CLIPS))
     method.solve()
-    found = method._discriminants[BOTH]
-    left_out = found.leave_one_out(method.statistics.sample)
+    result = method._discriminants[BOTH]
+    left_out = result.leave_one_out(method.statistics.sample)
     probabilities, labels = method.leave_one_out(BOTH)
     assert len(labels) == int(clips.presence.complete(BOTH).sum())
     assert (probabilities.argmax(dim=1) == labels).double().mean() > 0.8
@@ -179,7 +179,7 @@ def test_leave_one_out_without_the_clip(clips):
         at = int((method.statistics.sample.vectors == vector.float()).all(dim=1).nonzero())
         expected = 0
         for part, own in zip(
-            found.discriminant.parts, found.scaled(vector).split([7, 12], dim=1), strict=True
+            result.discriminant.parts, result.scaled(vector).split([7, 12], dim=1), strict=True
         ):
             rest = part.moments.without(own, clips.labels[row : row + 1])
             one = Discriminant(rest, part.penalty, part.psi)

@@ -46,10 +46,10 @@ def penalties(method):
 
 def test_each_part_has_a_penalty(learned):
     """Of the sound, the mean and the deviation of the picture; parts of noise get a larger one."""
-    found = penalties(learned)
-    assert len(found) == 6
-    assert found[0] > 5 * found[1]
-    assert found[3] > 5 * found[2]
+    result = penalties(learned)
+    assert len(result) == 6
+    assert result[0] > 5 * result[1]
+    assert result[3] > 5 * result[2]
     assert [view.sizes for view in learned.head_states] == [[2, 3, 1, 3, 1, 3], [2, 3], [1, 3, 1, 3]]
 
 
@@ -109,8 +109,8 @@ def test_contributions_of_encoders_add_up_and_name_the_informative_one(learned):
     model = learned.solve()
     shares = model.part_shares(audio, visual, (0, 1), parts)
     of_modality = model.margin_shares(audio, visual, (0, 1))
-    for modality, found in shares.items():
-        assert sum(found.values()) == pytest.approx(of_modality[modality], abs=1e-6)
+    for modality, result in shares.items():
+        assert sum(result.values()) == pytest.approx(of_modality[modality], abs=1e-6)
     scores = model.scores(audio, visual)[0]
     assert sum(of_modality.values()) == pytest.approx(float(scores[0] - scores[1]), abs=1e-6)
     informative = shares["audio"]["voice"] + shares["visual"]["look"]

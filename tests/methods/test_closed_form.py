@@ -101,18 +101,18 @@ def test_saved_statistics_go_on(name, options, modality):
     if modality == "audio":
         clips = clips[0], clips[1] * torch.nan, clips[2]
     one, first, second = (new(name, options, modality, seed=3) for _ in range(3))
-    wanted = learn(one, clips, TWO_STEPS)
+    expected = learn(one, clips, TWO_STEPS)
     learn(first, clips, TWO_STEPS[:1])
     second.load(first.tensors())
     second.add_classes(2)
     rows = TWO_STEPS[1]
     second.observe(clips[0][rows], clips[1][rows], clips[2][rows])
     got = second.solve()
-    assert torch.equal(got.scores(*clips[:2]), wanted.scores(*clips[:2]))
+    assert torch.equal(got.scores(*clips[:2]), expected.scores(*clips[:2]))
     if name == "blade":
-        assert torch.equal(got.p_values(*clips[:2]), wanted.p_values(*clips[:2]))
+        assert torch.equal(got.p_values(*clips[:2]), expected.p_values(*clips[:2]))
     rebuilt = load_method(name).load_model(got.to_config(), got.tensors())
-    assert torch.equal(rebuilt.scores(*clips[:2]), wanted.scores(*clips[:2]))
+    assert torch.equal(rebuilt.scores(*clips[:2]), expected.scores(*clips[:2]))
     assert rebuilt.scores(*clips[:2]).isfinite().all()
 
 
@@ -212,8 +212,8 @@ def test_balanced_regression_predicts_rare_classes():
         method.add_classes(CLASSES)
         method.observe(audio[kept], visual[kept], labels[kept])
         right[word] = method.solve().scores(audio, visual).argmax(dim=1) == labels
-    rare = {word: float(found[labels > 1].double().mean()) for word, found in right.items()}
-    all_of = {word: float(found.double().mean()) for word, found in right.items()}
+    rare = {word: float(result[labels > 1].double().mean()) for word, result in right.items()}
+    all_of = {word: float(result.double().mean()) for word, result in right.items()}
     assert rare["balanced=true"] > rare["balanced=false"] + 0.1
     assert all_of["balanced=true"] > all_of["balanced=false"]
 

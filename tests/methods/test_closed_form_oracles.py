@@ -116,8 +116,8 @@ def test_slda(clips, kernel):
         return sigma
 
     z = scaled_by(H)(H)
-    wanted = mahalanobis(z, y, z, shrunk(len(y)))
-    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-8)
+    expected = mahalanobis(z, y, z, shrunk(len(y)))
+    np.testing.assert_allclose(raw_scores(method, model, clips), expected, atol=1e-8)
     held = held_out(method.sample.vectors, labels)
     asked = sample[held].numpy()
     rest = np.abs(H[:, None] - asked).max(axis=2).min(axis=1) > 1e-5  # the sample is kept in float32
@@ -188,8 +188,8 @@ def test_blade_prior_of_class_means(clips):
     for number, (own, prior) in enumerate(zip(np.split(np.arange(13), [5, 9]), (1.2, 0.4, 0.2), strict=True)):
         estimate = max(2 * (between[own].sum() / within[own].sum() - 1) / CLIPS, 0)
         dof = len(x) - CLASSES
-        wanted = (dof * estimate + 10 * prior) / (dof + 10)
-        assert method.fitted[f"psi{number}"] == pytest.approx(wanted, rel=1e-6)
+        expected = (dof * estimate + 10 * prior) / (dof + 10)
+        assert method.fitted[f"psi{number}"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_rls_with_compensation(clips):
@@ -209,8 +209,8 @@ def test_rls_with_compensation(clips):
         left[rows, old:known] = (Y[rows, :known] - main)[:, old:]
         added = sum(without_each(h[seen], left[seen, :known], penalty, rows) for h in streams)
         curves.append((main + c * added, clips[2][rows]))
-    wanted = H @ ridge(H, Y, penalty) + c * sum(h @ ridge(h, left, penalty) for h in streams)
-    np.testing.assert_allclose(raw_scores(method, model, clips), wanted, atol=1e-8)
+    expected = H @ ridge(H, Y, penalty) + c * sum(h @ ridge(h, left, penalty) for h in streams)
+    np.testing.assert_allclose(raw_scores(method, model, clips), expected, atol=1e-8)
     np.testing.assert_allclose(method.head_states[0].calibration.losses, calibrated(curves), rtol=1e-7)
 
 
@@ -244,10 +244,10 @@ def test_ncm(clips, metric):
             return asked @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
         return -(np.linalg.norm(asked[:, None] - means, axis=2) ** 2) / 2
 
-    got, wanted = uncalibrated(method, model, clips), scores(h, h, y)
+    got, expected = uncalibrated(method, model, clips), scores(h, h, y)
     if metric == "euclidean":  # up to what all classes share
-        wanted = wanted + (h**2).sum(axis=1, keepdims=True) / 2
-    np.testing.assert_allclose(got, wanted, atol=1e-10)
+        expected = expected + (h**2).sum(axis=1, keepdims=True) / 2
+    np.testing.assert_allclose(got, expected, atol=1e-10)
     every = np.arange(len(h))
     left_out = np.stack([scores(h[[i]], h[every != i], y[every != i])[0] for i in every])
     calibration = Calibration()
@@ -259,7 +259,7 @@ def test_fecam(clips):
     """Mahalanobis distance under each class's shrunk and normalized covariance, by NumPy's covariance and inverse."""
     method, model = trained(clips, "fecam", "shrink_diagonal=0.7", "shrink_others=0.2", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
-    wanted = np.zeros((len(h), CLASSES))
+    expected = np.zeros((len(h), CLASSES))
     for c in range(CLASSES):
         covariance = np.cov(h[y == c].T)
         others = covariance[~np.eye(len(covariance), dtype=bool)].mean()
@@ -267,8 +267,8 @@ def test_fecam(clips):
         shrunk += 0.2 * others * (1 - np.eye(len(covariance)))
         normalized = shrunk / np.sqrt(np.outer(np.diag(shrunk), np.diag(shrunk)))
         away = h - h[y == c].mean(axis=0)
-        wanted[:, c] = -np.einsum("ij,jk,ik->i", away, np.linalg.pinv(normalized), away)
-    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, rtol=1e-8, atol=1e-8)
+        expected[:, c] = -np.einsum("ij,jk,ik->i", away, np.linalg.pinv(normalized), away)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), expected, rtol=1e-8, atol=1e-8)
 
 
 def test_acil(clips):
@@ -298,8 +298,8 @@ def test_randumb(clips):
         S = scatter / len(y)
         return 0.8 * S + 0.2 * np.trace(S) / 9 * np.eye(9)
 
-    wanted = mahalanobis(phi, y, phi, sigma)
-    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, rtol=1e-8, atol=1e-8)
+    expected = mahalanobis(phi, y, phi, sigma)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), expected, rtol=1e-8, atol=1e-8)
 
 
 def test_ds_al(clips):
@@ -319,8 +319,8 @@ def test_ds_al(clips):
         theta = ridge(H[seen], Y[seen], 2.0)
         left[rows] = (Y - H @ theta)[rows] * (np.arange(CLASSES) >= 2 * number)
         left[rows, 2 * (number + 1) :] = 0
-    wanted = H @ theta + 0.7 * K @ ridge(K, left, 3.0)
-    np.testing.assert_allclose(uncalibrated(method, model, clips), wanted, atol=1e-8)
+    expected = H @ theta + 0.7 * K @ ridge(K, left, 3.0)
+    np.testing.assert_allclose(uncalibrated(method, model, clips), expected, atol=1e-8)
 
 
 def test_damaged_anacp(clips):

@@ -20,6 +20,6 @@ def test_example_is_the_one_that_passes_the_suite():
 def test_every_attribute_is_on_the_page():
     """What a method may say of itself is in the page's table."""
     page = PAGE.read_text(encoding="utf-8")
-    said = {*Method.__annotations__, *GradientMethod.__annotations__}
-    said |= {name for name in vars(GradientMethod) if not name.startswith("_")}
-    assert [name for name in said if f"`{name}" not in page] == []
+    message = {*Method.__annotations__, *GradientMethod.__annotations__}
+    message |= {name for name in vars(GradientMethod) if not name.startswith("_")}
+    assert [name for name in message if f"`{name}" not in page] == []

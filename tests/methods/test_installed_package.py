@@ -66,7 +66,7 @@ def example_package(folder: Path) -> Path:
 def test_the_package_on_the_page(avcil, trained, site, tmp_path, capsys):
     """Installed, its method is listed, trained, learns more, predicts from a saved model and has a row in a table."""
     package = example_package(tmp_path / "avcil-balanced-replay")
-    words = [
+    arguments = [
         "install",
         "--quiet",
         "--offline",
@@ -76,7 +76,7 @@ def test_the_package_on_the_page(avcil, trained, site, tmp_path, capsys):
         site,
         package,
     ]
-    command = [sys.executable, "-m", "uv", "pip", *words[:1], "--python", sys.executable, *words[1:]]
+    command = [sys.executable, "-m", "uv", "pip", *arguments[:1], "--python", sys.executable, *arguments[1:]]
     subprocess.run([str(word) for word in command], check=True, timeout=120)
     method, run = ("--method", "balanced-replay"), tmp_path / "run"
     settings = ("--classes-per-step", 2, "--exemplars-per-class", 2, "--epochs", 2)
@@ -197,8 +197,8 @@ def test_a_stream_of_a_package(avcil, store, site, tmp_path, capsys):
         "stream 'online' of the package backwards 1.0",
     ):
         assert any(text in line for line in lines)
-    words = ("--classes-per-step", 2, "--stream", "backwards", "--out", tmp_path / "run")
-    assert avcil("train", store, *words) == 0
+    arguments = ("--classes-per-step", 2, "--stream", "backwards", "--out", tmp_path / "run")
+    assert avcil("train", store, *arguments) == 0
     assert json.loads((tmp_path / "run/model/labels.json").read_text()) == [
         "c4",
         "c5",

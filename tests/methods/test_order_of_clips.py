@@ -136,8 +136,8 @@ def test_the_first_step_does_not_matter(name, options, known, seed, order, cuts,
     audio, visual, labels = make_clips(seed, clips=4)
     clips = audio + center, visual + center, labels
     scale = {
-        part: Constants(center=found.center + np.float32(center), scale=found.scale)
-        for part, found in CONSTANTS.items()
+        part: Constants(center=result.center + np.float32(center), scale=result.scale)
+        for part, result in CONSTANTS.items()
     }
 
     def trained(groups, forgotten=()):

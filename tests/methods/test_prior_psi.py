@@ -51,13 +51,13 @@ def psi(method, view: int = 0) -> list[float]:
 def test_features_that_vary_little_have_a_small_prior():
     """The formula of docs/beyond-the-paper.md: the mean over the features of a part of min(1, 4 v / tau^2)."""
     audio, visual, labels = make_clips()
-    found = psi(taught((audio, visual, labels), constants(audio=1e-3, visual=10.0)))
+    result = psi(taught((audio, visual, labels), constants(audio=1e-3, visual=10.0)))
     variances = visual[:, 0, 0].double().var(dim=0)
     shares = [float(own.mean()) for own in (variances / 25).split(VISUAL)]
     expected = [PRIOR_PSI["audio"]] * 2 + [
         PRIOR_PSI[kind] * s for kind in ("mean", "deviation") for s in shares
     ]
-    assert found == pytest.approx(expected)
+    assert result == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("known", [{}, {"audio": constants()["audio"]}])

@@ -224,11 +224,11 @@ def shake(network) -> None:
 
 def gradients(step, terms: dict) -> dict:
     """The terms of the loss and the gradient by every weight, which is then forgotten."""
-    found = {name: term.detach() for name, term in terms.items()}
+    result = {name: term.detach() for name, term in terms.items()}
     for name, parameter in step.network.named_parameters():
         if parameter.requires_grad:
-            found[f"by {name}"], parameter.grad = parameter.grad, None
-    return found
+            result[f"by {name}"], parameter.grad = parameter.grad, None
+    return result
 
 
 @each_method
@@ -239,8 +239,8 @@ def test_saved_model_predicts_the_same(case, undisturbed, store, tmp_path):
     answers = [predict(model, data.table(data.rows("test", task))) for task in range(STEPS)]
     got = [
         (labels[number], probability)
-        for answer in answers
-        for number, probability in zip(answer.predicted.tolist(), answer.probability.tolist(), strict=True)
+        for result in answers
+        for number, probability in zip(result.predicted.tolist(), result.probability.tolist(), strict=True)
     ]
     rows = predictions(undisturbed(case), STEPS - 1)
     assert got == [(row["predicted"], float(row["probability"])) for row in rows]

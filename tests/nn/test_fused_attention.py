@@ -97,8 +97,8 @@ def test_all_shapes(clips, slices, spatial, width, scale, data):
 def test_in_single_precision(kernel):
     """In float32 it is within a few units in the last place of float64's result."""
     exact = values_and_gradients(by_equations, draw(3, 2, 49, 32, old=2))
-    found = values_and_gradients(fused, draw(3, 2, 49, 32, old=2, dtype=torch.float32))
-    for value, best in zip(found, exact, strict=True):
+    result = values_and_gradients(fused, draw(3, 2, 49, 32, old=2, dtype=torch.float32))
+    for value, best in zip(result, exact, strict=True):
         assert (value - best).abs().max() < 2e-6 * best.abs().max()
 
 

@@ -16,9 +16,9 @@ def test_seeds_are_averaged_settings_are_not(make_run):
     assert [group.seeds for group in groups] == [[0, 1, 2], [0]]
     assert [group.difference for group in groups] == ["learning rate 0.001", "learning rate 0.01"]
     values = [run.average_incremental_accuracy for run in runs[:3]]
-    found = groups[0].mean_std("average_incremental_accuracy")
-    assert found.mean == pytest.approx(sum(values) / 3)
-    assert found.std == pytest.approx(np.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
+    result = groups[0].mean_std("average_incremental_accuracy")
+    assert result.mean == pytest.approx(sum(values) / 3)
+    assert result.std == pytest.approx(np.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2))
     assert groups[1].mean_std("average_incremental_accuracy").std is None
 
 

@@ -54,8 +54,8 @@ def test_score_of_an_example() -> None:
 def test_with_the_label_alone_both_accuracies_agree(pairs: list[tuple[str, str]]) -> None:
     """More labels can only add correct predictions."""
     predictions = [
-        ClipPrediction(clip_id=str(i), label=label, predicted=said, probability=1.0)
-        for i, (label, said) in enumerate(pairs)
+        ClipPrediction(clip_id=str(i), label=label, predicted=message, probability=1.0)
+        for i, (label, message) in enumerate(pairs)
     ]
     same = {p.clip_id: {p.label: ("audible",)} for p in predictions}
     score = multi_label_score(predictions, same, CLASSES)

@@ -59,13 +59,13 @@ def run_config() -> RunConfig:
 
 def test_file_names_are_written_in_one_module() -> None:
     """They stood in eleven modules, so that a change of the layout had to be made in each."""
-    found = {
+    result = {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value in OWN_NAMES
     }
-    assert found == {"runs/paths.py"}
+    assert result == {"runs/paths.py"}
 
 
 def test_each_option_of_training_is_in_the_configuration() -> None:

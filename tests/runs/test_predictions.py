@@ -24,11 +24,11 @@ def test_the_order_of_clips_changes_nothing(clips, random):
     shuffled = random.sample(clips, len(clips))
     results = []
     for rows in (clips, shuffled):
-        truth, said, confidence = zip(*rows, strict=True)
-        right = [a == b for a, b in zip(truth, said, strict=True)]
+        truth, message, confidence = zip(*rows, strict=True)
+        right = [a == b for a, b in zip(truth, message, strict=True)]
         ece = p.expected_calibration_error(confidence, right)
-        table = p.per_class_table(truth, said, STEPS)
-        results.append((p.macro_accuracy(truth, said), table, round(ece, 12)))
+        table = p.per_class_table(truth, message, STEPS)
+        results.append((p.macro_accuracy(truth, message), table, round(ece, 12)))
     assert results[0] == results[1]
 
 
@@ -36,20 +36,20 @@ def test_the_order_of_clips_changes_nothing(clips, random):
 @settings(deadline=None, max_examples=30)
 def test_equals_explicit_loops(clips):
     """Counts, class accuracies and calibration as plain sums."""
-    truth, said, confidence = zip(*clips, strict=True)
-    counts = p.confusion_matrix(truth, said, CLASSES)
+    truth, message, confidence = zip(*clips, strict=True)
+    counts = p.confusion_matrix(truth, message, CLASSES)
     for i, a in enumerate(CLASSES):
         for j, b in enumerate(CLASSES):
-            assert counts[i, j] == sum(t == a and s == b for t, s in zip(truth, said, strict=True))
+            assert counts[i, j] == sum(t == a and s == b for t, s in zip(truth, message, strict=True))
     shares = []
-    for row in p.per_class_table(truth, said, STEPS):
-        mine = [s for t, s in zip(truth, said, strict=True) if t == row.label]
+    for row in p.per_class_table(truth, message, STEPS):
+        mine = [s for t, s in zip(truth, message, strict=True) if t == row.label]
         assert (row.clips, row.correct) == (len(mine), mine.count(row.label))
         assert row.confusions == max((mine.count(c) for c in CLASSES if c != row.label), default=0)
         if mine:
             shares.append(mine.count(row.label) / len(mine))
             assert row.accuracy == shares[-1]
-    assert p.macro_accuracy(truth, said) == pytest.approx(sum(shares) / len(shares))
+    assert p.macro_accuracy(truth, message) == pytest.approx(sum(shares) / len(shares))
     ece = 0.0
     for b in range(15):
         inside = [
@@ -58,7 +58,7 @@ def test_equals_explicit_loops(clips):
             if (c > np.linspace(0, 1, 16)[b] or b == 0) and c <= np.linspace(0, 1, 16)[b + 1]
         ]
         ece += abs(sum(c for c, _ in inside) - sum(r for _, r in inside)) / len(clips)
-    right = [a == b for a, b in zip(truth, said, strict=True)]
+    right = [a == b for a, b in zip(truth, message, strict=True)]
     assert p.expected_calibration_error(confidence, right) == pytest.approx(ece)
 
 

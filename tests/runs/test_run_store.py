@@ -35,8 +35,8 @@ def rebuild(store: Path, **changes) -> None:
 
 
 def of_page(run: Path):
-    found = clips_of_run(run, load_saved(run / "model"))
-    return found, "; ".join(found.notes)
+    result = clips_of_run(run, load_saved(run / "model"))
+    return result, "; ".join(result.notes)
 
 
 def test_the_same_store(run):
@@ -49,19 +49,19 @@ def test_the_same_store(run):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"visual": {"shape": [2, 3, 12], "encoder": {"name": "other"}}}, "another visual encoder"),
         ({"audio": {"shape": [10], "encoder": {"name": "other"}}}, "another audio encoder"),
         ({"sampling": {"frames": 9, "sample_rate": 16000}}, "another sampling of clips"),
     ],
 )
-def test_a_store_rebuilt_with_another_encoder(run, changes, said):
+def test_a_store_rebuilt_with_another_encoder(run, changes, message):
     """The command line and the page use the same check; the page once showed 0 %."""
     rebuild(run.parent / "store", **changes)
     store, reason = store_of_run(run)
     assert store is None
-    assert said in reason
+    assert message in reason
     held_out, told = of_page(run)
     assert held_out.labels == ()
     assert told == f"the old classes are not evaluated: {reason}"

@@ -42,8 +42,8 @@ class Served:
 def blade(avcil, trained) -> Path:
     """A run of blade."""
     out = trained / "blade"
-    words = ["train", trained / "features", "--classes-per-step", "2", "--method", "blade", "--out", out]
-    assert avcil(*words) == 0
+    arguments = ["train", trained / "features", "--classes-per-step", "2", "--method", "blade", "--out", out]
+    assert avcil(*arguments) == 0
     return out
 
 
@@ -117,8 +117,8 @@ def upload_folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def served(run) -> Iterator[Served]:
     """A server of the run."""
-    with serving(run) as found:
-        yield found
+    with serving(run) as result:
+        yield result
 
 
 SECONDS = 60_000

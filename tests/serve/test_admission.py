@@ -13,12 +13,12 @@ from avcil.serve.limits import BusyError
 
 def order(queue: Admission, tickets: dict[str, Ticket]) -> list[str]:
     """The names of the tickets in the order in which they get the slot."""
-    found = []
-    while waiting := [name for name in tickets if name not in found]:
+    result = []
+    while waiting := [name for name in tickets if name not in result]:
         name = next(name for name in waiting if tickets[name].turn.done())
-        found.append(name)
+        result.append(name)
         queue.leave(tickets[name])
-    return found
+    return result
 
 
 def test_clients_take_turns():

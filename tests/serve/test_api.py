@@ -43,8 +43,8 @@ def test_predict(served, trained, run):
     assert got["label"] == expected.label
     assert {p["label"]: p["probability"] for p in got["predictions"]} == expected.probabilities
     tricky = {"file": ("../../etc/passwd", clips_of(trained)[0].read_bytes())}
-    answer = httpx.post(f"{served.url}/api/predict", files=tricky, timeout=60)
-    assert (answer.status_code, answer.json()["filename"]) == (200, "passwd")
+    response = httpx.post(f"{served.url}/api/predict", files=tricky, timeout=60)
+    assert (response.status_code, response.json()["filename"]) == (200, "passwd")
 
 
 def test_errors(served, trained, tmp_path):
@@ -71,11 +71,11 @@ def test_errors(served, trained, tmp_path):
             send(served.url, clip, headers={"host": "elsewhere.example"}),
         ],
     }
-    for status, found in answers.items():
-        for answer in found:
-            assert answer.status_code == status, answer.text
-            assert answer.json()["error"]["message"]
-            assert "/tmp" not in answer.text
+    for status, result in answers.items():
+        for response in result:
+            assert response.status_code == status, response.text
+            assert response.json()["error"]["message"]
+            assert "/tmp" not in response.text
 
 
 def test_behind_a_proxy(run, serve_run, trained):
@@ -101,14 +101,17 @@ def test_behind_a_proxy(run, serve_run, trained):
 
 def test_schema(served):
     """The schema has all routes, and models of all responses except the zip file."""
-    found = httpx.get(f"{served.url}/api/openapi.json").json()
-    wanted = ("predict", "classes", "teach", "rename", "forget", "merge", "undo", "model", "health")
-    assert set(found["paths"]) == {f"/api/{name}" for name in wanted}
-    for path, methods in found["paths"].items():
+    result = httpx.get(f"{served.url}/api/openapi.json").json()
+    expected = ("predict", "classes", "teach", "rename", "forget", "merge", "undo", "model", "health")
+    assert set(result["paths"]) == {f"/api/{name}" for name in expected}
+    for path, methods in result["paths"].items():
         for method in methods.values():
-            for status, answer in method["responses"].items():
-                assert path == "/api/model" or answer["content"]["application/json"]["schema"], (path, status)
-    assert {"old", "new"} == set(found["components"]["schemas"]["Accuracies"]["properties"])
+            for status, response in method["responses"].items():
+                assert path == "/api/model" or response["content"]["application/json"]["schema"], (
+                    path,
+                    status,
+                )
+    assert {"old", "new"} == set(result["components"]["schemas"]["Accuracies"]["properties"])
 
 
 def test_teach_undo_restart(run, serve_run, new_clips):
@@ -217,6 +220,6 @@ def test_the_page_serves_no_other_files(served):
     for dependency in config["dependencies"]:
         data = [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]
         body = {"fn_index": dependency["id"], "data": data, "session_hash": "x"}
-        answer = httpx.post(f"{served.url}/gradio_api/run/predict", json=body, timeout=60)
-        assert "root:" not in answer.text
+        response = httpx.post(f"{served.url}/gradio_api/run/predict", json=body, timeout=60)
+        assert "root:" not in response.text
     assert config["dependencies"]

@@ -76,9 +76,9 @@ def test_the_api(run, serve_run, trained):
             "/gradio_api/queue/data",
             "/api/nothing",
         ):
-            answer = client.get(path)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized"), path
-            assert answer.headers["www-authenticate"].startswith("Bearer")
+            response = client.get(path)
+            assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized"), path
+            assert response.headers["www-authenticate"].startswith("Bearer")
         for value in (b"Bearer wrong", b"Basic eDp5", b"Bearer", b"", BEARER["authorization"][:-1]):
             assert client.get("/api/health", headers={"authorization": value}).status_code == 401
         files = {"file": clip.read_bytes()}

@@ -13,9 +13,9 @@ from avcil.serve.render_learning import learning_html, undo_label, undone_html
 
 
 def predict(url: str, clip: Path) -> dict:
-    answer = httpx.post(f"{url}/api/predict", files={"file": (clip.name, clip.read_bytes())}, timeout=60)
-    assert answer.status_code == 200
-    return answer.json()
+    response = httpx.post(f"{url}/api/predict", files={"file": (clip.name, clip.read_bytes())}, timeout=60)
+    assert response.status_code == 200
+    return response.json()
 
 
 def teach(url: str, clips: list[Path], **fields: str) -> httpx.Response:
@@ -24,9 +24,9 @@ def teach(url: str, clips: list[Path], **fields: str) -> httpx.Response:
 
 
 def change(url: str, name: str, **fields: str) -> dict:
-    answer = httpx.post(f"{url}/api/{name}", data=fields, timeout=60)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = httpx.post(f"{url}/api/{name}", data=fields, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def classes(url: str) -> list[dict]:
@@ -54,10 +54,10 @@ def test_background_clips(run, serve_run, new_clips):
         assert classes(url) == before
         assert httpx.get(f"{url}/api/health").json()["classes"] == len(before)
     with serve_run(run) as served:
-        url, answer = served.url, predict(served.url, clips[0])
-        assert answer["in_distribution"] is False
-        assert answer["background"] > 0.5
-        assert BACKGROUND not in {entry["label"] for entry in answer["predictions"]}
+        url, response = served.url, predict(served.url, clips[0])
+        assert response["in_distribution"] is False
+        assert response["background"] > 0.5
+        assert BACKGROUND not in {entry["label"] for entry in response["predictions"]}
         undone = change(url, "undo")
         assert (undone["change"], undone["learned"]) == ("7 clips of the background learned", 7)
         assert predict(url, clips[0])["background"] > 0.5
@@ -79,9 +79,9 @@ def test_refused_requests(served, new_clips):
         ({"label": BACKGROUND}, "reserved"),
         ({"label": f" {BACKGROUND} "}, "reserved"),
     ):
-        answer = teach(served.url, clips, **fields)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_input")
-        assert words in answer.json()["error"]["message"]
+        response = teach(served.url, clips, **fields)
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "bad_input")
+        assert words in response.json()["error"]["message"]
     renamed = httpx.post(f"{served.url}/api/rename", data={"label": first, "new_label": BACKGROUND})
     assert (renamed.status_code, "reserved" in renamed.text) == (422, True)
     assert served.service.state_directory.updates == []
@@ -106,8 +106,12 @@ def test_thresholds(run, serve_run, trained, new_clips):
         assert predict(served.url, clip)["threshold"] is None
     with serve_run(run, rejection=Rejection(alpha=0.0, thresholds={label: 1.0})) as served:
         for undo in (False, True):
-            answer = predict(served.url, clip)
-            assert (answer["label"], answer["threshold"], answer["in_distribution"]) == (label, 1.0, False)
+            response = predict(served.url, clip)
+            assert (response["label"], response["threshold"], response["in_distribution"]) == (
+                label,
+                1.0,
+                False,
+            )
             if not undo:
                 change(served.url, "rename", label=label, new_label="renamed")
                 assert served.service.recognizer.rejection.thresholds == {"renamed": 1.0}
@@ -123,15 +127,15 @@ def test_a_precision(run, serve_run, trained, new_clips):
     clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, rejection=Rejection(precision=0.95)) as served:
         recognizer = served.service.recognizer
-        answer = predict(served.url, clip)
-        assert answer["threshold"] == recognizer.thresholds()[answer["label"]]
+        response = predict(served.url, clip)
+        assert response["threshold"] == recognizer.thresholds()[response["label"]]
         assert teach(served.url, new_clips(0), label="owl").status_code == 202
         served.service.wait_for_learning()
         assert predict(served.url, new_clips(0)[0])["threshold"] == recognizer.thresholds()["owl"]
 
 
-@pytest.mark.parametrize("words", [("--threshold", "nothing=0.5"), ("--precision", "2")])
-def test_bad_thresholds_on_the_command_line(words, run, avcil, capsys):
+@pytest.mark.parametrize("arguments", [("--threshold", "nothing=0.5"), ("--precision", "2")])
+def test_bad_thresholds_on_the_command_line(arguments, run, avcil, capsys):
     """The server does not start."""
-    assert avcil("serve", run, "--port", "0", *words) == 2
-    assert words[0].strip("-") in capsys.readouterr().err
+    assert avcil("serve", run, "--port", "0", *arguments) == 2
+    assert arguments[0].strip("-") in capsys.readouterr().err

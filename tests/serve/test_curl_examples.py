@@ -51,13 +51,15 @@ def test_every_command_works(run, serve_run, folder):
             answers[command] = json.loads(done.stdout) if done.stdout else None
             if "/api/teach" in command and "-F" in command:
                 assert served.service.job.ended.wait(60)
-    asked = [answer for command, answer in answers.items() if "/api/predict" in command]
+    asked = [response for command, response in answers.items() if "/api/predict" in command]
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(asked) == 2
-    assert all(answer.keys() == json.loads(shown).keys() for answer in asked)
+    assert all(response.keys() == json.loads(shown).keys() for response in asked)
     assert asked[1]["events"]
     assert "owl" in [
-        answer["label"] for answer in answers.values() if isinstance(answer, dict) and "label" in answer
+        response["label"]
+        for response in answers.values()
+        if isinstance(response, dict) and "label" in response
     ]
     assert (folder / "model.zip").stat().st_size > 1000
 

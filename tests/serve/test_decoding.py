@@ -54,9 +54,9 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
 
     monkeypatch.setattr(av, "open", forbidden)
     with serve_run(run, limits={"seconds": 20.0}) as served:
-        answer = send(served.url, long, "?timeline=true")
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["events"]
+        response = send(served.url, long, "?timeline=true")
+        assert response.status_code == 200, response.text
+        assert response.json()["events"]
         assert served.service.view(long).events
         files = [("files", (path.name, path.read_bytes())) for path in clips]
         assert httpx.post(f"{served.url}/api/teach", data={"label": "new"}, files=files).status_code == 202
@@ -72,11 +72,11 @@ def test_a_worker_that_is_killed(served, clip):
     pids = stop_workers(served.service, clip)
     timer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
     timer.start()
-    answer = send(served.url, clip)
+    response = send(served.url, clip)
     timer.join()
-    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "not_a_clip")
+    assert (response.status_code, response.json()["error"]["code"]) == (415, "not_a_clip")
     assert (
-        answer.json()["error"]["message"]
+        response.json()["error"]["message"]
         == f"{clip.name}: the process that reads the clip was ended by SIGKILL"
     )
     assert [send(served.url, clip).status_code for _ in pids] == [200] * len(pids)

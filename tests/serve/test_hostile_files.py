@@ -31,9 +31,9 @@ sys.exit(main(["serve", sys.argv[2], "--port", "0"]))
 
 def upload(url: str, content: bytes = b"content", name: str = "a.mp4") -> str:
     """Upload a file as the page does; where the server put it."""
-    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
-    assert answer.status_code == 200, answer.text
-    return answer.json()[0]
+    response = httpx.post(f"{url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.json()[0]
 
 
 def hostile_paths(uploaded: Path, folder: Path) -> list[object]:
@@ -110,8 +110,8 @@ def test_every_event_that_takes_a_file(served, tmp_path):
     blocks, described = served.app.payloads.page.blocks, httpx.get(f"{served.url}/config").json()
     for event in described["dependencies"]:
         for position, component in enumerate(event["inputs"]):
-            wanted = event["backend_fn"] and takes_files(blocks[component])
-            assert wanted == any(e["id"] == event["id"] and i == position for e, i in events)
+            expected = event["backend_fn"] and takes_files(blocks[component])
+            assert expected == any(e["id"] == event["id"] and i == position for e, i in events)
     assert len(events) >= 3  # a clip, a recording, clips of a class
     told = set()
     for event, position in events:
@@ -119,9 +119,9 @@ def test_every_event_that_takes_a_file(served, tmp_path):
         forms = [{"path": path, "meta": FILE} for path in hostile_paths(uploaded, tmp_path)]
         for form in [*forms, *payloads("/etc/passwd"), str(uploaded), [str(uploaded)]]:
             data[position] = form
-            answer = join(served.url, event, data)
-            assert answer.status_code == 403, (event["id"], form, answer.text)
-            told.add(answer.text)
+            response = join(served.url, event, data)
+            assert response.status_code == 403, (event["id"], form, response.text)
+            told.add(response.text)
     assert len(told) == 1
 
 
@@ -215,9 +215,9 @@ def test_routes_that_the_page_does_not_need(served):
         ("GET", "/monitoring"),
         ("GET", "/openapi.json"),
     ):
-        answer = httpx.request(method, served.url + path, json={})
-        assert answer.status_code == 404, path
-        assert answer.json()["error"]["code"] == "not_found"
+        response = httpx.request(method, served.url + path, json={})
+        assert response.status_code == 404, path
+        assert response.json()["error"]["code"] == "not_found"
     uploaded = upload(served.url)
     assert httpx.get(f"{served.url}/gradio_api/file={uploaded}").content == b"content"
     paths = [
@@ -249,8 +249,8 @@ def test_nothing_is_fetched(run, tmp_path):
     """A server process opens no connection and looks up no host name."""
     log = tmp_path / "connections"
     log.touch()
-    words = [sys.executable, "-c", SERVER, str(log), str(run)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    arguments = [sys.executable, "-c", SERVER, str(log), str(run)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().split()[-1]
             for event, position in events_with_files(url):
@@ -267,8 +267,8 @@ def test_nothing_is_fetched(run, tmp_path):
             assert join(url, event, data).status_code == 200
             with httpx.stream(
                 "GET", f"{url}/gradio_api/queue/data?session_hash=attacker", timeout=60
-            ) as answer:
-                assert any("process_completed" in line for line in answer.iter_lines())
+            ) as response:
+                assert any("process_completed" in line for line in response.iter_lines())
             time.sleep(0.2)
         finally:
             process.terminate()

@@ -67,7 +67,7 @@ def test_a_page_of_another_origin(chromium, served, hostile):
     context = chromium.new_context()
     page = context.new_page()
     page.goto(hostile)
-    found = page.evaluate("attack()")
+    result = page.evaluate("attack()")
     page.wait_for_timeout(500)
     framed = page.frame_locator("#framed").get_by_role("tab").count()
     context.close()
@@ -82,7 +82,7 @@ def test_a_page_of_another_origin(chromium, served, hostile):
         "/gradio_api/upload",
     }
     assert {status for _, _, status in counted} == {"403"}
-    assert found["read"] == "failed"
+    assert result["read"] == "failed"
     assert framed == 0
     assert served.service.job is None
     assert "evil" not in served.service.recognizer.classes_

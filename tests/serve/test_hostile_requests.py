@@ -114,10 +114,10 @@ def raw(url: str, lines: str, body: bytes = b"") -> bytes:
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as line:
         line.sendall(lines.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
-        answer = b""
+        response = b""
         while block := line.recv(65536):
-            answer += block
-    return answer
+            response += block
+    return response
 
 
 def problem_of(answer: bytes) -> tuple[int, str]:
@@ -173,16 +173,16 @@ def test_malformed_bodies(served, trained):
     ]
     with httpx.Client(base_url=served.url, timeout=60) as client:
         for (method, name), body in ((route, body) for route in API for body in bodies):
-            answer = client.request(method, f"/api/{name}", **body)
-            if method == "GET" or (name == "undo" and answer.status_code == 409):
+            response = client.request(method, f"/api/{name}", **body)
+            if method == "GET" or (name == "undo" and response.status_code == 409):
                 continue
-            assert 400 <= answer.status_code < 500, (name, body, answer.text)
-            assert set(answer.json()["error"]) == {"code", "message"}, name
+            assert 400 <= response.status_code < 500, (name, body, response.text)
+            assert set(response.json()["error"]) == {"code", "message"}, name
         for name in ("predict", "teach", "undo"):
             for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
-                answer = client.request(method, f"/api/{name}")
-                assert (answer.status_code, answer.json()["error"]["code"]) == (405, "not_allowed")
-                assert "POST" in answer.headers["allow"]
+                response = client.request(method, f"/api/{name}")
+                assert (response.status_code, response.json()["error"]["code"]) == (405, "not_allowed")
+                assert "POST" in response.headers["allow"]
         two = client.post("/api/predict", files=[file, ("file", ("b.mp4", clip))])
         assert two.status_code == 422
         assert "it is allowed once" in two.json()["error"]["message"]
@@ -198,8 +198,8 @@ def test_malformed_bodies(served, trained):
 def test_headers_of_every_response(served):
     """The security headers are on the page, on responses of the API and on errors."""
     for path in ("/", "/api/health", "/api/nothing", "/gradio_api/none", "/api/docs", "/theme.css"):
-        answer = httpx.get(served.url + path)
-        assert HEADERS.items() <= dict(answer.headers).items(), path
+        response = httpx.get(served.url + path)
+        assert HEADERS.items() <= dict(response.headers).items(), path
     assert "frame-ancestors 'none'" in HEADERS["content-security-policy"]
 
 
@@ -209,11 +209,11 @@ def test_large_bodies(served):
     typed = {"content-type": "application/json"}
     form = {"content-type": "multipart/form-data; boundary=x"}
     for path in ("/gradio_api/queue/join", "/gradio_api/upload", "/api/predict", "/api/teach", "/api/undo"):
-        answer = httpx.post(served.url + path, content=big, headers=typed)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large"), path
+        response = httpx.post(served.url + path, content=big, headers=typed)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large"), path
     unstated = iter([big[:500_000], big[500_000:]])
-    answer = httpx.post(f"{served.url}/gradio_api/queue/join", content=unstated, headers=typed)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    response = httpx.post(f"{served.url}/gradio_api/queue/join", content=unstated, headers=typed)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
     assert httpx.post(f"{served.url}/gradio_api/queue/join", content=big, headers=form).status_code == 413
 
 
@@ -245,8 +245,8 @@ def test_slow_senders(run, serve_run, trained):
         try:
             for line in slow:
                 line.sendall(head.encode())
-            answer = httpx.post(f"{served.url}/api/predict", files={"file": clip}, timeout=60)
-            assert answer.status_code == 200
+            response = httpx.post(f"{served.url}/api/predict", files={"file": clip}, timeout=60)
+            assert response.status_code == 200
             assert (served.service.queue.running, served.service.queue.waiting) == (0, 0)
             for line in slow:
                 assert b" 408 " in line.recv(65536)[:20]
@@ -308,6 +308,6 @@ def test_nothing_is_left_of_rejected_requests(served, upload_folder, tmp_path, m
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
     for path in ("/gradio_api/upload", "/api/predict", "/api/teach"):
         for body in (part + bytes(300_000), part + bytes(700_000), iter([part, *[bytes(60_000)] * 12])):
-            answer = httpx.post(served.url + path, content=body, headers=form, timeout=60)
-            assert answer.status_code in (400, 413, 422), answer.text
+            response = httpx.post(served.url + path, content=body, headers=form, timeout=60)
+            assert response.status_code in (400, 413, 422), response.text
     assert not [p for folder in (upload_folder, tmp_path / "temporary") for p in Path(folder).glob("*")]

@@ -43,15 +43,15 @@ def test_long_paths(served):
     """A path that no file can have is answered with 404 in the documented format; it was 500."""
     for path in ("a" * (MAX_SEGMENT + 1), "a/" * (MAX_PATH // 2)):
         for folder in ("static", "assets", "api", "gradio_api/file="):
-            answer = httpx.get(f"{served.url}/{folder}/{path}")
-            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), folder
+            response = httpx.get(f"{served.url}/{folder}/{path}")
+            assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found"), folder
 
 
 def test_no_login_without_a_password(served):
     """Gradio's own routes /login and /logout are not reached."""
     for method, path in (("GET", "login"), ("POST", "login"), ("POST", "logout")):
-        answer = httpx.request(method, f"{served.url}/{path}", data={"username": "a", "password": "b"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+        response = httpx.request(method, f"{served.url}/{path}", data={"username": "a", "password": "b"})
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found"), path
 
 
 def test_cookies_of_other_servers():
@@ -86,8 +86,8 @@ def test_deeply_nested_events(served):
             body = (
                 f'{{"data": [{data}], "fn_index": {event["id"]}, "session_hash": "a", "event_data": {more}}}'
             )
-            answer = httpx.post(f"{served.url}/gradio_api/queue/join", content=body)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request"), depth
+            response = httpx.post(f"{served.url}/gradio_api/queue/join", content=body)
+            assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request"), depth
 
 
 def test_gradio_keeps_few_small_values_of_sessions(served):

@@ -70,8 +70,8 @@ def test_two_users_predict_at_once(visit, served, trained):
         visitor.page.set_input_files("#predict-file input[type=file]", str(clip))
     for visitor, clip in zip(people, clips, strict=True):
         visitor.page.locator("#prediction .eyebrow", has_text=clip.name).wait_for()
-        said = visitor.page.locator("#prediction .verdict").inner_text()
-        assert said == served.service.recognizer.predict(clip)
+        message = visitor.page.locator("#prediction .verdict").inner_text()
+        assert message == served.service.recognizer.predict(clip)
 
 
 def test_a_clip_from_the_camera(visit, served):
@@ -159,19 +159,19 @@ def test_accessible(visit, served, trained, dark):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
     visitor.page.locator("#test-clips img").first.wait_for()
-    found = {"ask": checked(axe, visitor.page)}
+    result = {"ask": checked(axe, visitor.page)}
     visitor.ask(next((trained / "clips").glob("test-*.mp4")))
-    found["answer"] = checked(axe, visitor.page)
+    result["answer"] = checked(axe, visitor.page)
     visitor.go("Teach")
     visitor.page.click("#teach-start:enabled")
     visitor.page.locator("#teach-message .problem").wait_for()
-    found["teach"] = checked(axe, visitor.page)
+    result["teach"] = checked(axe, visitor.page)
     visitor.go("Classes")
     visitor.page.locator(".known").first.wait_for()
-    found["gallery"] = checked(axe, visitor.page)
+    result["gallery"] = checked(axe, visitor.page)
     bad = {
         (tab, problem["id"], problem["nodes"][0]["html"])
-        for tab, report in found.items()
+        for tab, report in result.items()
         for problem in report.response["violations"]
         if problem["impact"] != "minor"  # gradio's gallery names a picture twice
     }

@@ -158,12 +158,12 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
         served.service.wait_for_learning()
         assert labels(served.url) == [*old, "owl"], served.service.job.error
         filler = fill(small_disk, 0)
-        answer = teach(served.url, "other", clips)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space")
-        assert str(small_disk) not in answer.text
+        response = teach(served.url, "other", clips)
+        assert (response.status_code, response.json()["error"]["code"]) == (507, "no_space")
+        assert str(small_disk) not in response.text
         assert list((work / "incoming").iterdir()) == []
-        answer = httpx.post(f"{served.url}/api/undo")
-        assert (answer.status_code, labels(served.url)) == (200, old), answer.text
+        response = httpx.post(f"{served.url}/api/undo")
+        assert (response.status_code, labels(served.url)) == (200, old), response.text
         assert list((work / "updates").iterdir()) == []
         assert json.loads((work / "state.json").read_text())["updates"] == []
         filler.unlink()
@@ -186,13 +186,13 @@ def test_sigterm_finishes_what_was_accepted(run, work, new_clips, tmp_path):
     killed = tmp_path / "tmp" / f"{PREFIX}killed"
     killed.mkdir(parents=True)
     (killed / ".lock").write_text("")
-    words = [sys.executable, "-m", "avcil", "serve", str(run), "--port", "0"]
+    arguments = [sys.executable, "-m", "avcil", "serve", str(run), "--port", "0"]
     environment = os.environ | {
         "TMPDIR": str(killed.parent),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     server = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout is not None
@@ -203,12 +203,12 @@ def test_sigterm_finishes_what_was_accepted(run, work, new_clips, tmp_path):
         refused = teach(url, "other", new_clips(1)[:1])
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
         assert refused.headers["retry-after"] == "10"
-        _, said = server.communicate(timeout=120)
+        _, message = server.communicate(timeout=120)
     finally:
         server.kill()
         server.wait()
-    assert server.returncode == 0, said
-    assert "Traceback" not in said
+    assert server.returncode == 0, message
+    assert "Traceback" not in message
     assert [update["label"] for update in json.loads((work / "state.json").read_text())["updates"]] == ["owl"]
     assert list((work / "incoming").iterdir()) == []
     assert [path for path in killed.parent.rglob("*") if path.is_file()] == []

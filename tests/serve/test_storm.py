@@ -64,14 +64,14 @@ def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
             return kind, 0, True
         shown = f"../../{number}/%2e%2e/{name}" if kind == "tricks" else name
         try:
-            answer = client.post(address, files={"file": (shown, content.get(kind, contents[name]))})
+            response = client.post(address, files={"file": (shown, content.get(kind, contents[name]))})
         except httpx.TransportError:  # refused before all of it was sent
             return kind, 413 if kind == "large" else -1, True
         right = True
-        if answer.status_code == 200 and kind != "corrupt":
-            right = {p["label"]: p["probability"] for p in answer.json()["predictions"]} == expected[name]
-            right = right and answer.json()["filename"] == name
-        return kind, answer.status_code, right
+        if response.status_code == 200 and kind != "corrupt":
+            right = {p["label"]: p["probability"] for p in response.json()["predictions"]} == expected[name]
+            right = right and response.json()["filename"] == name
+        return kind, response.status_code, right
 
     before = resident()
     with (
@@ -100,9 +100,9 @@ def test_when_the_queue_is_full(run, serve_run, trained):
             return httpx.post(f"{served.url}/api/predict", files={"file": clip.read_bytes()}, timeout=60)
 
         tickets = [served.service.queue.enter("127.0.0.1") for _ in range(3)]
-        answer = ask()
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
-        assert 1 <= int(answer.headers["retry-after"]) <= 120
+        response = ask()
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "busy")
+        assert 1 <= int(response.headers["retry-after"]) <= 120
         for ticket in tickets:
             served.service.queue.leave(ticket)
         assert ask().status_code == 200

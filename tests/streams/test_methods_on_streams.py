@@ -96,9 +96,9 @@ def test_training_reads_the_clips_of_the_task_alone(method, stream, store, tmp_p
 
     def watched(call):
         def read(self, rows):
-            found = tasks[np.asarray(rows, dtype=np.int64)]
-            assert UNUSED not in found
-            assert (found <= now[0]).all()
+            result = tasks[np.asarray(rows, dtype=np.int64)]
+            assert UNUSED not in result
+            assert (result <= now[0]).all()
             return call(self, rows)
 
         return read

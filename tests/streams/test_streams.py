@@ -108,11 +108,11 @@ def test_clips_outside_the_benchmark(text):
 
 def train_tasks(stream: Stream, stored: list[StoredClip]) -> dict[str, Counter[int]]:
     """How many training clips each class has at each task."""
-    found: dict[str, Counter[int]] = {}
+    result: dict[str, Counter[int]] = {}
     for clip, task in zip(stored, stream.task_of_row.tolist(), strict=True):
         if clip.split == "train" and task != UNUSED:
-            found.setdefault(clip.label, Counter())[task] += 1
-    return found
+            result.setdefault(clip.label, Counter())[task] += 1
+    return result
 
 
 def test_few_shot_sizes():
@@ -131,8 +131,8 @@ def test_few_shot_metrics():
     stream = build("few-shot", clips())
     R = np.array([[0.9, np.nan], [0.6, 0.4]])
     results = StreamResults(stream=stream, R=R, n=np.array([3, 1]), train_clips=[8, 5])
-    found = parse_stream("few-shot").kind.metrics(results)
-    assert found == pytest.approx(
+    result = parse_stream("few-shot").kind.metrics(results)
+    assert result == pytest.approx(
         {
             "base_accuracy": 0.6,
             "new_accuracy": 0.4,
@@ -180,8 +180,8 @@ def test_missing_modality_rates():
     """Per class, the stated shares of different training clips; no validation or test clip."""
     stored = clips()
     stream = build("missing-modality,audio=0.25,visual=0.5", stored)
-    found = Counter((stored[row].label, parts) for row, parts in stream.hidden.items())
-    assert found == {
+    result = Counter((stored[row].label, parts) for row, parts in stream.hidden.items())
+    assert result == {
         (f"c{i}", (part,)): count for i in range(6) for part, count in (("audio", 2), ("visual", 4))
     }
     assert {stored[row].split for row in stream.hidden} == {"train"}

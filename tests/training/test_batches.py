@@ -39,13 +39,13 @@ def rows_of(batching, *, new, old, size, exemplars, epoch=0, seed=0, index=1):
         seed=seed,
     )
     config = SimpleNamespace(batch_size=size, exemplar_batch_size=exemplars, drop_last=True)
-    found = []
+    result = []
     method = SimpleNamespace(batching=batching, exemplar_batches="reshuffled", trained_rows=lambda step: None)
     for batch in batches(method, step, config, epoch):
         assert torch.equal(batch.audio[:, 0].long(), batch.rows)
         assert torch.equal(batch.labels, batch.rows)
-        found.append((batch.rows[: batch.new_count].tolist(), batch.rows[batch.new_count :].tolist()))
-    return found
+        result.append((batch.rows[: batch.new_count].tolist(), batch.rows[batch.new_count :].tolist()))
+    return result
 
 
 sizes = st.integers(1, 40)
@@ -55,28 +55,28 @@ sizes = st.integers(1, 40)
 @settings(deadline=None, max_examples=60)
 def test_paired(new, old, size, exemplars):
     """min(size, n) new clips each, none twice, the last incomplete batch dropped; exemplars follow, evenly used."""
-    found = rows_of("paired", new=new, old=old, size=size, exemplars=exemplars)
-    assert len(found) == new // min(size, new)
-    assert all(len(fresh) == min(size, new) for fresh, _ in found)
-    seen = [row for fresh, _ in found for row in fresh]
+    result = rows_of("paired", new=new, old=old, size=size, exemplars=exemplars)
+    assert len(result) == new // min(size, new)
+    assert all(len(fresh) == min(size, new) for fresh, _ in result)
+    seen = [row for fresh, _ in result for row in fresh]
     assert len(seen) == len(set(seen))
     assert set(seen) <= set(range(new))
     if not old:
-        assert not any(rest for _, rest in found)
+        assert not any(rest for _, rest in result)
         return
     batch = min(exemplars, old)
-    assert all(len(rest) == len(set(rest)) == batch for _, rest in found)
-    assert {row for _, rest in found for row in rest} <= set(range(new, new + old))
+    assert all(len(rest) == len(set(rest)) == batch for _, rest in result)
+    assert {row for _, rest in result for row in rest} <= set(range(new, new + old))
     whole = old // batch  # batches before the stream begins again with another shuffle
-    for start in range(0, len(found), whole):
-        used = Counter(row for _, rest in found[start : start + whole] for row in rest)
+    for start in range(0, len(result), whole):
+        used = Counter(row for _, rest in result[start : start + whole] for row in rest)
         assert set(used.values()) == {1}
 
 
 def test_exemplar_stream_repeats_within_an_epoch():
     """Few exemplars and many new clips: each exemplar occurs once per pass, and each pass has another order."""
-    found = rows_of("paired", new=24, old=4, size=2, exemplars=2)
-    rests = [tuple(rest) for _, rest in found]
+    result = rows_of("paired", new=24, old=4, size=2, exemplars=2)
+    rests = [tuple(rest) for _, rest in result]
     assert len(rests) == 12
     assert set(Counter(row for rest in rests for row in rest).values()) == {6}
     assert len(set(rests)) > 2
@@ -95,6 +95,6 @@ def test_order_depends_on_seed_step_and_epoch_alone():
 @pytest.mark.parametrize("batching", ["mixed", "all"])
 def test_mixed(batching):
     """New clips and exemplars shuffled into one set: every clip at most once an epoch, all counted as new."""
-    found = rows_of(batching, new=10, old=11, size=5, exemplars=3)
-    assert [len(fresh) for fresh, rest in found if not rest] == [5, 5, 5, 5]
-    assert len({row for fresh, _ in found for row in fresh}) == 20
+    result = rows_of(batching, new=10, old=11, size=5, exemplars=3)
+    assert [len(fresh) for fresh, rest in result if not rest] == [5, 5, 5, 5]
+    assert len({row for fresh, _ in result for row in fresh}) == 20

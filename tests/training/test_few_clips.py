@@ -44,8 +44,8 @@ def test_a_run(name, words, counts, per_step, new_store, tmp_path, capsys):
     results = train(config)
     steps = -(-CLASSES // per_step)
     assert len(results["accuracy_per_step"]) == steps
-    said = "".join(capsys.readouterr())
-    assert said.count("it ends with the last epoch") == (0 if counts[1] else steps)
+    message = "".join(capsys.readouterr())
+    assert message.count("it ends with the last epoch") == (0 if counts[1] else steps)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 2 * steps
     assert all(math.isfinite(loss) for loss in losses)

@@ -83,14 +83,14 @@ def test_audio_training_uses_every_clip_with_audio_and_no_zeros(tmp_path):
 def test_methods_that_leave_out_incomplete_clips(tmp_path, capsys, method):
     """The model is that of the complete clips; if it can predict from one modality, it is also tested on the others."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method=method)
-    said = capsys.readouterr()
+    message = capsys.readouterr()
     run(make(tmp_path / "whole", keep=(None,)), tmp_path / "other", method=method)
     one, other = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 8 if method == "rls" else 0}
     assert results["clips_lacking_a_modality"] == counts
-    assert "clips that lack audio or frames: 16 train, 4 val, 8 test" in said.out + said.err
-    assert "They are not used for training" in said.out + said.err
+    assert "clips that lack audio or frames: 16 train, 4 val, 8 test" in message.out + message.err
+    assert "They are not used for training" in message.out + message.err
     with open(tmp_path / "one" / "incomplete_clips.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 28
@@ -104,9 +104,9 @@ def test_methods_that_leave_out_incomplete_clips(tmp_path, capsys, method):
 def test_blade_learns_from_incomplete_clips(tmp_path, capsys):
     """The run says so and counts them, and each is part of the statistics of the modality that it has."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method="blade")
-    said = capsys.readouterr()
-    assert "16 train, 4 val, 8 test" in said.out + said.err
-    assert "Training clips are used with the modality that they have" in said.out + said.err
+    message = capsys.readouterr()
+    assert "16 train, 4 val, 8 test" in message.out + message.err
+    assert "Training clips are used with the modality that they have" in message.out + message.err
     counts = {"train": 16, "val": 4, "test": 8, "test_not_evaluated": 0, "train_used": 16}
     assert results["clips_lacking_a_modality"] == counts
     tensors = load_tensors(tmp_path / "one" / "model" / "learning.safetensors")

@@ -72,17 +72,17 @@ def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatc
     original = Table._load_tokens
 
     def record(table: Table, budget: Budget):
-        found = original(table, budget)
-        seen.append(found is None)
-        return found
+        result = original(table, budget)
+        seen.append(result is None)
+        return result
 
     monkeypatch.setattr(Table, "_load_tokens", record)
     monkeypatch.setattr(memory_plan.MemoryPlan, "budget", lambda _plan, _folder: Budget.host_only(0))
     train(small)
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert seen
     assert all(seen), "every table was streamed"
-    assert "1 clip of a batch at a time" in said
+    assert "1 clip of a batch at a time" in message
     assert losses(tmp_path / "small") == pytest.approx(losses(unlimited), rel=1e-9)
     assert matrix(tmp_path / "small") == matrix(unlimited)
     assert json.loads((tmp_path / "small" / "env.json").read_text())["clips_at_once"] == 1

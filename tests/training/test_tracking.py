@@ -144,9 +144,18 @@ def test_missing_tracker_package(store, tmp_path, monkeypatch, capsys):
     ):
         train(config(store, tmp_path / "run", track="trackio"), quiet=True)
     assert not (tmp_path / "run").exists()
-    words = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "--track", "trackio"]
+    arguments = [
+        "reproduce",
+        str(store),
+        "--classes-per-step",
+        "3",
+        "--methods",
+        "blade",
+        "--track",
+        "trackio",
+    ]
     with pytest.raises(SystemExit) as end:
-        main([*words, "--out", str(tmp_path / "table")])
+        main([*arguments, "--out", str(tmp_path / "table")])
     assert end.value.code == 2
     assert "--track trackio needs" in capsys.readouterr().err
     assert not (tmp_path / "table").exists()
@@ -180,9 +189,9 @@ def test_open_tensorboard_gets_no_event_twice(undisturbed, store, tmp_path, monk
 
 def test_the_command(store, tmp_path, capsys):
     """avcil train prints how to view the metrics."""
-    words = ["train", str(store), "--classes-per-step", "3", "--track", "tensorboard"]
+    arguments = ["train", str(store), "--classes-per-step", "3", "--track", "tensorboard"]
     with pytest.raises(SystemExit) as end:
-        main([*words, "--out", str(tmp_path / "run")])
+        main([*arguments, "--out", str(tmp_path / "run")])
     assert not end.value.code
     assert f"tensorboard --logdir {tmp_path}/tensorboard\n" in capsys.readouterr().out
     assert scalars(tmp_path / "run")["final/last_accuracy"]
@@ -190,10 +199,10 @@ def test_the_command(store, tmp_path, capsys):
 
 def test_every_run_of_a_reproduction(store, tmp_path, capsys):
     """Under its own name, in one folder that TensorBoard shows side by side."""
-    words = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "slda:features=30"]
-    words += ["--modalities", "audio", "--seeds", "0", "--track", "tensorboard", "--jobs", "1"]
+    arguments = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "slda:features=30"]
+    arguments += ["--modalities", "audio", "--seeds", "0", "--track", "tensorboard", "--jobs", "1"]
     with pytest.raises(SystemExit) as end:
-        main([*words, "--out", str(tmp_path / "table")])
+        main([*arguments, "--out", str(tmp_path / "table")])
     assert not end.value.code, capsys.readouterr().err
     names = {folder.name for folder in (tmp_path / "table" / "runs" / "tensorboard").iterdir()}
     assert names == {run.name for run in (tmp_path / "table" / "runs").iterdir()} - {"tensorboard"}

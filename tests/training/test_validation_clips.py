@@ -38,10 +38,10 @@ def test_step_without_validation_clips(tmp_path, capsys):
     states = run(make(tmp_path / "store", {0, 1}), tmp_path / "run")
     assert (states[1]["best_epoch"], states[1]["val_accuracy"]) == (2, None)
     assert states[0]["val_accuracy"] is not None
-    said = "".join(capsys.readouterr())
+    message = "".join(capsys.readouterr())
     assert (
         "step 2: no validation clip of 'c2', 'c3', which are all its new classes; it ends with the last epoch"
-        in said
+        in message
     )
 
 
@@ -49,8 +49,10 @@ def test_step_with_validation_clips_of_some_classes(tmp_path, capsys):
     """The classes with validation clips select the epoch."""
     states = run(make(tmp_path / "store", {0, 1, 2}), tmp_path / "run")
     assert states[1]["val_accuracy"] is not None
-    said = "".join(capsys.readouterr())
-    assert "step 2: no validation clip of 'c3'; the best epoch is selected by the other classes seen" in said
+    message = "".join(capsys.readouterr())
+    assert (
+        "step 2: no validation clip of 'c3'; the best epoch is selected by the other classes seen" in message
+    )
 
 
 def test_a_method_without_epochs_needs_none(tmp_path, capsys):

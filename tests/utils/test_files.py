@@ -29,17 +29,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "cannot write")],
 )
-def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, said):
+def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, message):
     """A full or read-only disk is something a person can mend: exit code 2, and what to do."""
 
     def refuse(descriptor):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         files.write_text(tmp_path / "a.txt", "text")
     assert caught.value.exit_code == 2
     assert not any(tmp_path.iterdir())
@@ -75,8 +75,8 @@ def test_a_folder_is_held_by_one_process(tmp_path):
 def test_a_message_without_its_path():
     """Lists that name the file need the reason alone."""
     path = Path("clips/a.mp4")
-    for said in ("clips/a.mp4: no sound", "no sound", "no sound clips/a.mp4", "clips/a.mp4 no sound"):
-        assert files.without_path(InputError(said), path) == "no sound"
+    for message in ("clips/a.mp4: no sound", "no sound", "no sound clips/a.mp4", "clips/a.mp4 no sound"):
+        assert files.without_path(InputError(message), path) == "no sound"
 
 
 WRITE_AND_WAIT = """

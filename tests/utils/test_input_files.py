@@ -14,7 +14,7 @@ from avcil.utils.input_files import JSON_BYTES, MAX_DEPTH, open_regular, read_by
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"[" * 100_000, "nested more than"),
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested more than"),
@@ -30,10 +30,10 @@ from avcil.utils.input_files import JSON_BYTES, MAX_DEPTH, open_regular, read_by
         (b"", "not valid JSON"),
     ],
 )
-def test_json_that_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+def test_json_that_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     """None of these may end in a traceback, now or when the value is used."""
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_json(tmp_path / "a.json")
     assert "a.json" in str(caught.value)
 
@@ -50,12 +50,12 @@ def test_json_that_is_read(tmp_path: Path) -> None:
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     """A folder, a pipe and a device neither block nor end in an unexpected error."""
     os.mkfifo(tmp_path / "pipe")
-    for path, said in (
+    for path, message in (
         (tmp_path, "a folder"),
         (tmp_path / "pipe", "a named pipe"),
         (Path("/dev/zero"), "a device"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_json(path)
     with pytest.raises(InputError, match="null byte"):
         open_regular("a\0b")

@@ -42,7 +42,7 @@ def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "data", "said"),
+    ("header", "data", "message"),
     [
         ({"a": tensor([2], 0, 8), "b": tensor([2], 4, 12)}, bytes(12), "do not directly follow"),
         ({"a": tensor([2], 0, 8), "b": tensor([2], 0, 8)}, bytes(8), "do not directly follow"),
@@ -69,9 +69,9 @@ def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
         (b"{" * 1_000, b"", "not valid JSON"),
     ],
 )
-def test_headers_that_are_refused(header: Any, data: bytes, said: str, tmp_path: Path) -> None:
+def test_headers_that_are_refused(header: Any, data: bytes, message: str, tmp_path: Path) -> None:
     """Overlaps, gaps, missing and surplus bytes, huge shapes, and values of the wrong type."""
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_tensors(write(tmp_path / "a.safetensors", header, data))
     assert "a.safetensors" in str(caught.value)
 

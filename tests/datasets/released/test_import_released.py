@@ -177,9 +177,9 @@ def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
         (some(audio, IDS[9:]), good_visual, "of this benchmark"),
         ({}, good_visual, "of this benchmark"),
     ]
-    for number, (an_audio, a_visual, said) in enumerate(cases):
+    for number, (an_audio, a_visual, message) in enumerate(cases):
         source = files.unpacked(tmp_path / f"source{number}", npy_files(an_audio, a_visual))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             import_features(source, tmp_path / f"store{number}", files.benchmark_of(ids))
 
 
@@ -208,13 +208,13 @@ def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
     """`avcil import-features` asks for a source or --download, and for options that go together."""
     from avcil.cli import import_features as verb
 
-    for options, said in [
+    for options, message in [
         ({}, "SOURCE"),
         ({"source": tmp_path, "download": True}, "SOURCE"),
         ({"source": tmp_path, "base_url": "http://x"}, "need --download"),
         ({"source": tmp_path, "grid": "3x3x3"}, "does not divide"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             verb.run(verb.Args(benchmark="ave-ci", out=tmp_path / "store", **options))
 
 

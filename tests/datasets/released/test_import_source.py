@@ -33,14 +33,14 @@ def test_sources_that_are_not_there_or_ambiguous_are_named(tmp_path):
     protocol = files.benchmark_of(FEW).protocol
     content = {files.AUDIO_PATH: b"x", files.VISUAL_PATH: b"x"}
     (tmp_path / "empty").mkdir()
-    for source, said in [
+    for source, message in [
         (tmp_path / "nowhere", "does not exist"),
         (tmp_path / "empty", "there is no audio_pretrained"),
         (files.unpacked(tmp_path / "deaf", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
         (files.unpacked(tmp_path / "two", content | {"copy/" + files.AUDIO_PATH: b"x"}), "several times"),
         (files.unpacked(tmp_path / "both", content | {files.H5_PATH: b"x"}), "several times"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             find_released(source, protocol)
 
 
@@ -70,7 +70,7 @@ def test_zip_traps_are_refused(tmp_path):
     encrypted.write_bytes(data)
     junk = tmp_path / "junk.zip"
     junk.write_bytes(b"no archive" * 100)
-    for source, said in [
+    for source, message in [
         (trap("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
         (trap("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
         (trap("twice", good | {f"more/{base}": b"x"}), "several times"),
@@ -79,7 +79,7 @@ def test_zip_traps_are_refused(tmp_path):
         (encrypted, "encrypted"),
         (junk, "damaged"),
     ]:
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             find_released(source, protocol)
     noise = trap("noise", good | {f"__MACOSX/a/{base}": b"x"})
     assert find_released(noise, protocol).audio.size == 99

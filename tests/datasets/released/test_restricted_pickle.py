@@ -57,10 +57,10 @@ def test_a_saved_dict_comes_out_of_its_npy_file():
 def test_arrays_and_scalars_of_numbers_come_back(protocol, kind):
     """Every numeric type, byte order and protocol gives the numbers that went in."""
     values = np.arange(6).reshape(2, 3).astype(kind)
-    found = load(pickle.dumps({"c": values, "f": np.asfortranarray(values), "n": [values[1, 1]]}, protocol))
-    assert np.array_equal(found["c"], values)
-    assert np.array_equal(found["f"], values)
-    assert found["n"] == [values[1, 1]]
+    result = load(pickle.dumps({"c": values, "f": np.asfortranarray(values), "n": [values[1, 1]]}, protocol))
+    assert np.array_equal(result["c"], values)
+    assert np.array_equal(result["f"], values)
+    assert result["n"] == [values[1, 1]]
 
 
 def test_old_and_new_names_of_numpys_modules_are_admitted():
@@ -202,9 +202,9 @@ def test_streamed_arrays_are_those_of_the_dict_in_its_order(protocol, count):
     """One entry (SETITEM), a batch, several batches and a batch of one more all come through whole."""
     given_arrays = arrays(count, size=3)
     data = pickle.dumps(given_arrays, protocol)
-    found = list(stream_arrays(io.BytesIO(data), "the file"))
-    assert [name for name, _ in found] == list(given_arrays)
-    assert all(np.array_equal(values, given_arrays[name]) for name, values in found)
+    result = list(stream_arrays(io.BytesIO(data), "the file"))
+    assert [name for name, _ in result] == list(given_arrays)
+    assert all(np.array_equal(values, given_arrays[name]) for name, values in result)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -259,11 +259,11 @@ def test_a_damaged_file_ends_in_a_clear_error_or_in_data(seed, data):
         damaged[at : at + data.draw(st.integers(0, 3))] = piece or b"R"
     for read in (load, lambda b: list(stream_arrays(io.BytesIO(b), "the file"))):
         try:
-            found = read(bytes(damaged))
+            result = read(bytes(damaged))
         except InputError:
             pass
         else:
-            assert found is None or isinstance(found, dict | list | tuple | str | int | float | np.ndarray)
+            assert result is None or isinstance(result, dict | list | tuple | str | int | float | np.ndarray)
 
 
 def test_every_operation_that_plain_pickles_use_is_known():
