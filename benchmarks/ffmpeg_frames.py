@@ -77,13 +77,13 @@ def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.
         "json",
         str(path),
     ]
-    message = json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
-    origin = float(message["format"].get("start_time", 0))
-    stamps = np.array([float(frame["best_effort_timestamp_time"]) for frame in message["frames"]]) - origin
+    probed = json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
+    origin = float(probed["format"].get("start_time", 0))
+    stamps = np.array([float(frame["best_effort_timestamp_time"]) for frame in probed["frames"]]) - origin
     wanted = np.maximum(np.searchsorted(stamps, times + 1e-6, side="right") - 1, 0)
     chosen = "+".join(f"eq(n\\,{number})" for number in sorted(set(wanted.tolist())))
     flags = "bilinear+accurate_rnd+bitexact"
-    across, down = CHROMA.get(message["streams"][0].get("chroma_location"), (-513, -513))
+    across, down = CHROMA.get(probed["streams"][0].get("chroma_location"), (-513, -513))
     place = f"in_h_chr_pos={across}:in_v_chr_pos={down}"
     scale = f"scale={width}:{height}:flags={flags}:out_range=pc:{place}"
     raw = ffmpeg(

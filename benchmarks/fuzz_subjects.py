@@ -118,11 +118,11 @@ def open_model(folder: Path) -> Any:
     """Load it, build its encoders, ask it, and teach it a class."""
     recognizer = Recognizer.load(folder)
     assert recognizer.reader is not None
-    message = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
+    predictions = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
     learning = recognizer.snapshot().learning
     if learning is not None and learning.settings.method in ("blade", "slda", "ranpac", "rls"):
         recognizer.learn([features(2), features(3)], ["owl", "owl"])
-    return recognizer.classes_[:CLASSES], [sorted(result.items()) for result in message]
+    return recognizer.classes_[:CLASSES], [sorted(result.items()) for result in predictions]
 
 
 def open_store(folder: Path) -> Any:

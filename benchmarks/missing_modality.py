@@ -63,8 +63,8 @@ def accuracy(
 ) -> float:
     """The fraction told rightly, with the modalities `given` and without the others."""
     left_out = {name: None for name in ("audio", "visual") if name not in given}
-    message = recognizer.predict([replace(clip, **left_out) for clip in clips])
-    return float(np.mean([a == b for a, b in zip(message, labels, strict=True)]))
+    predicted = recognizer.predict([replace(clip, **left_out) for clip in clips])
+    return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
 
 def main() -> None:

@@ -303,11 +303,11 @@ def stopping(target: Target) -> Iterator[Row]:
 
 def main() -> int:
     """Run the attacks and print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("run", type=Path, help="a finished run, or a model's folder")
-    arguments.add_argument("clip", type=Path, help="a clip that it answers")
-    arguments.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
-    given = arguments.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path, help="a finished run, or a model's folder")
+    parser.add_argument("clip", type=Path, help="a clip that it answers")
+    parser.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
+    given = parser.parse_args()
     failed = 0
     print(f"{'attack':50} {'expected':32} {'got':32} ok")
     for name in given.only.split(",") if given.only else ATTACKS:

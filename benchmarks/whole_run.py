@@ -137,8 +137,8 @@ class PlainRun:
         rows = np.flatnonzero((self.labels >= low) & (self.labels < high) & (self.splits == split))
         with torch.no_grad():
             parts = np.array_split(rows, -(-len(rows) // 256))
-            message = [plain_forward(net, *self.batch(part)).logits.argmax(dim=1) for part in parts]
-        return float(np.mean(torch.cat(message).numpy() == self.labels[rows]))
+            predicted = [plain_forward(net, *self.batch(part)).logits.argmax(dim=1) for part in parts]
+        return float(np.mean(torch.cat(predicted).numpy() == self.labels[rows]))
 
 
 def elsewhere(a: argparse.Namespace, way: str, precision: str) -> tuple[float, list[list[float]]]:

@@ -58,8 +58,8 @@ def test_an_unreachable_settings_file_is_no_absent_one(cache: Path, videomae_fol
         visual_encoder("hf:org/half")
     absent = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
     download(cache, "org/whole", COMMITS[0], videomae_folder, known_absent=absent)
-    message = visual_encoder("hf:org/whole").fingerprint()["preprocessing"]
-    assert message["source"] == "published: imagenet"
+    preprocessing = visual_encoder("hf:org/whole").fingerprint()["preprocessing"]
+    assert preprocessing["source"] == "published: imagenet"
 
 
 def test_audiomae_by_a_hub_name(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

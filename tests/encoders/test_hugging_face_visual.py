@@ -162,8 +162,8 @@ def test_settings_inside_a_processors_file_count(folder_of, tmp_path: Path) -> N
     """Newer models keep them there."""
     folder = shutil.copytree(folder_of("vit"), tmp_path / "model")
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": {"image_mean": [0.25] * 3}}))
-    message = visual_encoder(f"hf:{folder}").fingerprint()["preprocessing"]
-    assert (message["mean"], message["source"]) == ([0.25] * 3, "the model's own file")
+    preprocessing = visual_encoder(f"hf:{folder}").fingerprint()["preprocessing"]
+    assert (preprocessing["mean"], preprocessing["source"]) == ([0.25] * 3, "the model's own file")
 
 
 def test_a_video_model_has_its_own_number_of_frames(folder_of) -> None:

@@ -98,8 +98,12 @@ def test_same_clips_same_bits_and_batches_do_not_matter(encoder) -> None:
 def test_it_asks_for_what_was_published(encoder) -> None:
     """Frames and short side come from the model, the pixels' mean and deviation are ImageNet's."""
     assert (encoder.frames, encoder.short_side, encoder.frame_choice) == (4, 32, "slice-centres")
-    message = encoder.fingerprint()["preprocessing"]
-    assert (message["mean"], message["std"], message["fit"]) == (MEAN.tolist(), STD.tolist(), "crop")
+    preprocessing = encoder.fingerprint()["preprocessing"]
+    assert (preprocessing["mean"], preprocessing["std"], preprocessing["fit"]) == (
+        MEAN.tolist(),
+        STD.tolist(),
+        "crop",
+    )
 
 
 def test_a_processor_file_cannot_change_videomae_base(videomae_folder: Path, tmp_path: Path) -> None:

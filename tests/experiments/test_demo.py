@@ -24,8 +24,8 @@ def test_demo_runs_and_resumes(tmp_path):
     """All of it, from clips to report; a second call finds its runs finished and renders nothing again."""
     torch.set_num_threads(1)
     sizes = {"train": 1, "val": 1, "test": 1}
-    message: list[str] = []
-    summary = demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=message.append)
+    messages: list[str] = []
+    summary = demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=messages.append)
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
     assert [(run["method"], run["modality"]) for run in summary] == [
         ("fine-tuning", "audio-visual"),
@@ -43,9 +43,9 @@ def test_demo_runs_and_resumes(tmp_path):
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "<svg" in page
     assert "av-cil" in page
-    assert any("average" in text and "av-cil" in text and "joint" in text for text in message), "the table"
+    assert any("average" in text and "av-cil" in text and "joint" in text for text in messages), "the table"
 
     watched = [*(tmp_path / "demo").rglob("*.mp4"), *(tmp_path / "demo").rglob("*.safetensors")]
     before = {path: path.stat().st_mtime_ns for path in watched}
-    assert demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=message.append) == summary
+    assert demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=messages.append) == summary
     assert {path: path.stat().st_mtime_ns for path in watched} == before

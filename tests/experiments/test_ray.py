@@ -52,8 +52,8 @@ def test_a_cluster_that_loses_a_node_gives_the_tables_of_one_machine(store: Path
     """Runs of the failed node are resumed on another node; the tables are identical."""
     here = [sys.executable, "-m", "avcil", "reproduce", str(store), "--out", str(tmp_path / "here"), *OPTIONS]
     run(here)
-    message = run([sys.executable, "-c", LOSES_A_NODE, str(store), str(tmp_path / "ray"), *OPTIONS])
-    assert "killed a node" in message
+    output = run([sys.executable, "-c", LOSES_A_NODE, str(store), str(tmp_path / "ray"), *OPTIONS])
+    assert "killed a node" in output
     assert tables(tmp_path / "ray") == tables(tmp_path / "here")
 
 

@@ -106,11 +106,11 @@ def test_predictions_equal_those_of_the_run(name, options, modality, trained, st
     feed = clips(opened, list(expected), [given.name for given in session.get_inputs()])
     assert {part for part in ("audio", "visual") if part in told} == set(feed)
     assert all(json.loads(told[part])["encoder"] == {"name": "made-up"} for part in feed)
-    message = session.run(["probabilities"], feed)[0]
-    assert [recognizer.classes_[best] for best in message.argmax(axis=1)] == [
+    probabilities = session.run(["probabilities"], feed)[0]
+    assert [recognizer.classes_[best] for best in probabilities.argmax(axis=1)] == [
         label for label, _ in expected.values()
     ]
-    np.testing.assert_allclose(message.max(axis=1), [p for _, p in expected.values()], atol=1e-5)
+    np.testing.assert_allclose(probabilities.max(axis=1), [p for _, p in expected.values()], atol=1e-5)
 
 
 def test_a_network_in_float64(trained, tmp_path):
@@ -141,11 +141,11 @@ def test_batch_and_grid_can_vary(batch, slices, tokens, trained, tmp_path):
         torch.randn(batch, 10, generator=draw),
         torch.randn(batch, slices, tokens, 12, generator=draw),
     )
-    message = session.run(["scores", "p_values"], {"audio": audio.numpy(), "visual": visual.numpy()})
+    outputs = session.run(["scores", "p_values"], {"audio": audio.numpy(), "visual": visual.numpy()})
     model = recognizer.model
     parts = audio.double(), visual.double()
-    np.testing.assert_allclose(message[0], model.scores(*parts), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(message[1], model.p_values(*parts), atol=1e-6)
+    np.testing.assert_allclose(outputs[0], model.scores(*parts), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs[1], model.p_values(*parts), atol=1e-6)
 
 
 def test_p_values_of_unknown_clips(trained, store, tmp_path):

@@ -102,8 +102,8 @@ def test_events_follow_each_other(blade, clip):
     together = list(joined(events))
     assert (together[0].start, together[-1].end) == (events[0].start, events[-1].end)
     assert sum(event.windows for event in together) == len(events)
-    message = ["a; b", "a", "b; c"]
-    noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in message]
+    notes_of_events = ["a; b", "a", "b; c"]
+    noted = [replace(events[0], label="dog", in_distribution=None, notes=notes) for notes in notes_of_events]
     assert [event.notes for event in joined(noted)] == ["a; b; c"]
     alone = blade.predict_clip(clip, start=0.1, end=0.4)
     assert events[1].prediction.label == alone.label

@@ -55,11 +55,11 @@ def test_output_of_the_command(run, strange, avcil, capsys):
     """As text, and as numbers in JSON and CSV; only if the p-value is not above alpha."""
     rate = Recognizer.load(run).predict_clip(strange).p_value + 0.01
     assert avcil("predict", run, strange, "--error-rate", rate) == 0
-    message = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
+    match = re.search(r"possibly an unknown class: only ([\d.]+) % of clips", capsys.readouterr().out)
     assert avcil("predict", run, strange, "--error-rate", rate, "--json") == 0
     result = json.loads(capsys.readouterr().out)[0]
     assert result["in_distribution"] is False
-    assert float(message[1]) == pytest.approx(100 * result["p_value"], rel=0.05)
+    assert float(match[1]) == pytest.approx(100 * result["p_value"], rel=0.05)
     assert avcil("predict", run, strange, "--error-rate", 0, "--format", "csv") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert row["in_distribution"] == "yes"

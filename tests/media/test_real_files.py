@@ -93,10 +93,10 @@ def test_missing_parts_are_reported(rows, clips):
         if row["usable"] == "none":
             assert name in str(clips[name])
             continue
-        message = clips[name].problems
-        assert (row["usable"] != "av" or name in SAID) == bool(message), (name, message)
+        problems = clips[name].problems
+        assert (row["usable"] != "av" or name in SAID) == bool(problems), (name, problems)
         if name in SAID:
-            assert any(SAID[name] in problem for problem in message), (name, message)
+            assert any(SAID[name] in problem for problem in problems), (name, problems)
 
 
 def test_sizes(real, rows, clips):

@@ -41,10 +41,10 @@ def write_run(
                 for label in names[i]:
                     for c in range(clips):
                         right = generator.random() < new * (1 - lost * (1 - 0.8 ** (s - i)) ** 0.7)
-                        message = label if right else str(generator.choice([x for x in seen if x != label]))
-                        hits += message == label
+                        predicted = label if right else str(generator.choice([x for x in seen if x != label]))
+                        hits += predicted == label
                         probability = float(np.clip(generator.normal(0.85 if right else 0.6, 0.12), 0.05, 1))
-                        writer.writerow([f"{label}/{c}.mp4", label, message, repr(probability)])
+                        writer.writerow([f"{label}/{c}.mp4", label, predicted, repr(probability)])
                 R[s, i] = hits / (classes * clips)
     n = np.full(steps, classes * clips)
     header = ["step", *(f"task_{i}" for i in range(steps))]
