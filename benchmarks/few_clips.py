@@ -173,9 +173,8 @@ def main() -> None:
             print(
                 path.name, clips, {name: float(f"{value:.3g}") for name, value in means.items()}, flush=True
             )
-            for name in (
-                name for name in table if arguments.draws > 1 and name in (*rivals(clips), "BLADE, audio")
-            ):
+            compared = ["BLADE, audio", *(() if arguments.without_rivals else rivals(clips))]
+            for name in compared if arguments.draws > 1 else ():
                 gain = np.subtract(table["BLADE"], table[name])
                 error = gain.std(ddof=1) / arguments.draws**0.5
                 print(f"  BLADE minus {name}: {gain.mean():.2f}, standard error {error:.2f}", flush=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from lock_step import Transcription, Weights, plain_forward, unit
+from lock_step import Transcription
+from plain_equations import Weights, plain_forward, unit
 from torch import Tensor
 
 PROXIES = 3

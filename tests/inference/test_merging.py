@@ -1,4 +1,4 @@
-"""Merging, renaming and forgetting by the command line: what the new models know, and what is refused."""
+"""Merging, renaming and forgetting by the command line: the new models, and the errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from blade_formats import dense_unknown_test, format_3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trained_recognizers import clips_of
 
 from avcil.errors import InputError
-from avcil.features import FeatureStore
-from avcil.inference import ClipFeatures, Recognizer
+from avcil.inference import Recognizer
 from avcil.methods.blade import BladeMethod
 from avcil.saved_models import folder as folder_module
 from avcil.saved_models.folder import load_saved
@@ -52,17 +52,7 @@ def train(avcil, store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(store):
     """Features and classes of all training clips."""
-    opened = FeatureStore(store)
-    rows = [row for row, clip in enumerate(opened.clips) if clip.split == "train"]
-    features = [
-        ClipFeatures(
-            audio=torch.from_numpy(opened.audio([row])).float(),
-            visual=torch.from_numpy(opened.visual([row])).float(),
-            clip_id=opened.clips[row].clip_id,
-        )
-        for row in rows
-    ]
-    return features, [opened.clips[row].label for row in rows]
+    return clips_of(store, list(CLASSES))
 
 
 def assert_same(one: Recognizer, other: Recognizer, clips) -> None:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lock_step import (
-    SeparatedSoftmax,
-    assert_lock_step,
-    cross_entropy,
-    linear_scores,
-    logits,
-    plain_forward,
-    record_run,
-)
+from lock_step import SeparatedSoftmax, assert_lock_step, record_run
+from plain_equations import cross_entropy, linear_scores, logits, plain_forward
 
 from avcil.utils.rng import generator
 

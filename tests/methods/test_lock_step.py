@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lock_step import (
-    Transcription,
-    assert_lock_step,
-    cross_entropy,
-    linear_scores,
-    logits,
-    plain_forward,
-    probabilities,
-    record_run,
-)
+from lock_step import Transcription, assert_lock_step, record_run
+from plain_equations import cross_entropy, linear_scores, logits, plain_forward, probabilities
 
 from avcil.utils.rng import generator
 

@@ -60,7 +60,12 @@ def test_forgetting(name, options, modality):
 def make_blade(clips, groups, forgotten=(), known=True):
     """A BLADE of all classes and groups of rows, after rows of them were forgotten; `known`: with constants."""
     method = new("blade", ("calibration_clips=20",))
-    method.constants = CONSTANTS if known else {}
+    return learn_and_forget(method, CONSTANTS if known else {}, clips, groups, forgotten)
+
+
+def learn_and_forget(method, constants, clips, groups, forgotten):
+    """The method after it learned groups of rows, with these constants of encoders, and forgot some rows."""
+    method.constants = constants
     method.add_classes(CLASSES)
     for rows in map(list, groups):
         method.observe(*(part[rows] for part in clips))
@@ -141,14 +146,7 @@ def test_the_first_step_does_not_matter(name, options, known, seed, order, cuts,
     }
 
     def trained(groups, forgotten=()):
-        method = new(name, options)
-        method.constants = scale if known else {}
-        method.add_classes(CLASSES)
-        for rows in map(list, groups):
-            method.observe(*(part[rows] for part in clips))
-            method.flush()
-        if forgotten:
-            method.forget(*(part[list(forgotten)] for part in clips))
+        method = learn_and_forget(new(name, options), scale if known else {}, clips, groups, forgotten)
         model = method.solve()
         assert model.notes == ()
         scores = model.scores(*clips[:2])

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lock_step import assert_lock_step, herd, plain_forward, record_run, unit
+from lock_step import assert_lock_step, record_run
+from plain_equations import herd, plain_forward, unit
 from plain_proxies import PROXIES, ProxyTranscription, nca
 
 from avcil.errors import InputError

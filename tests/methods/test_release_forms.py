@@ -6,16 +6,8 @@ import math
 
 import pytest
 import torch
-from lock_step import (
-    SeparatedSoftmax,
-    Transcription,
-    assert_lock_step,
-    cross_entropy,
-    logits,
-    plain_forward,
-    record_run,
-    unit,
-)
+from lock_step import SeparatedSoftmax, Transcription, assert_lock_step, record_run
+from plain_equations import cross_entropy, logits, plain_forward, unit
 from plain_proxies import PROXIES, ProxyTranscription, nca
 
 from avcil.experiments.recipes import find_recipe

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class RejectionOptions:
     """Base class of the options."""
 
+    # The help lists aliases before the name, and --alpha is to come first.
     alpha: Annotated[float, tyro.conf.arg(name="error-rate", aliases=["--alpha"])] = 0.05
     """Significance level of the test for unknown classes, which models of blade have. A clip is reported as possibly
     of an unknown class if its p-value is at most this level. About this fraction of clips of known classes is

@@ -49,13 +49,6 @@ def rows_without(step: Step, held: Tensor) -> Tensor:
     return (~is_held).nonzero()[:, 0]
 
 
-def features_of(step: Step, rows: Tensor) -> Tensor:
-    """h (n, D) of rows of the pool, computed by the current network."""
-    with torch.no_grad():
-        batches = step.pool.stream(rows.split(step.pool.eval_batch_size))
-        return torch.cat([step.network(*features).feature for features in batches])
-
-
 @torch.no_grad()
 def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> list[tuple[float, float]]:
     """Fit a and b of each group of classes: they minimize the cross-entropy over all K logits.

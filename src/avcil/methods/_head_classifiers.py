@@ -13,7 +13,8 @@ from torch import Tensor
 from avcil.closed_form.block_discriminant import BlockDiscriminant
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.methods._bias_correction import features_of, fit_corrections, held_rows
+from avcil.methods._bias_correction import fit_corrections, held_rows
+from avcil.methods._step_features import features_of
 from avcil.methods.base import Step
 from avcil.nn.heads import LinearHead
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from avcil.errors import InputError
 from avcil.losses import nca_loss
-from avcil.methods._bias_correction import features_of
 from avcil.methods._herding_method import HerdingMethod
+from avcil.methods._step_features import features_of
 from avcil.methods.base import Step
 from avcil.methods.exemplars import choose_by_herding
 from avcil.nn.clustering import k_means
@@ -64,8 +64,9 @@ class ProxyMethod(HerdingMethod):
         """Fine-tune the proxies on the same number of clips of each class."""
         if step.teacher is None or not self.options.finetuning_iterations:
             return
-        rows = _balanced_rows(step)
-        features, labels = features_of(step, rows), step.pool.labels[rows]
+        features = features_of(step, torch.arange(len(step.pool)))
+        rows = _balanced_rows(step, features)
+        features, labels = features[rows], step.pool.labels[rows]
         head, draw = proxy_head(step), generator(step.seed, "fine-tuning", step.index)
         proxies = (head.frozen.requires_grad_(), head.learning)
         velocities = [torch.zeros_like(tensor) for tensor in proxies]
@@ -113,12 +114,17 @@ def layers(output: NetworkOutput) -> tuple[Tensor, Tensor, Tensor]:
     return output.attended, output.audio_feature, output.visual_feature
 
 
-def _balanced_rows(step: Step) -> Tensor:
-    """Rows of the exemplars, and of as many clips of each new class, selected by herding."""
+def _balanced_rows(step: Step, features: Tensor) -> Tensor:
+    """Rows of the exemplars, and of as many clips of each new class, selected by herding.
+
+    Args:
+        step: A step after the first.
+        features: h (n, D) of all n clips of the pool.
+    """
     labels = step.pool.labels.cpu()
     rows = [torch.arange(step.new_count, len(step.pool))]
     count = int(torch.bincount(labels[step.new_count :]).max())
     for label in range(step.known, step.total):
         new = (labels[: step.new_count] == label).nonzero()[:, 0]
-        rows.append(new[choose_by_herding(features_of(step, new).cpu(), count)])
+        rows.append(new[choose_by_herding(features[new].cpu(), count)])
     return torch.cat(rows)

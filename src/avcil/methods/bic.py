@@ -18,7 +18,8 @@ from torch import Tensor
 
 from avcil.data.modality import Modality
 from avcil.methods._balanced_distillation import balanced_distillation
-from avcil.methods._bias_correction import features_of, fit_corrections, held_rows, rows_without
+from avcil.methods._bias_correction import fit_corrections, held_rows, rows_without
+from avcil.methods._step_features import features_of
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.nn.heads import LinearHead
 from avcil.nn.network import NetworkOutput
