@@ -235,7 +235,7 @@ def test_run_with_other_settings(avcil, work, capsys):
     """The error names the difference, and the run is unchanged."""
     before = written(work / "trained")
     assert avcil(*TRAIN, work / "features", "--out", work / "trained", "--seed", "5") == 2
-    assert_matches(r"other settings \(seed: there 0, now 5\)", said(capsys))
+    assert_matches(r"other settings \(seed: 0 in this run, 5 in the command\)", said(capsys))
     assert written(work / "trained") == before
 
 

@@ -78,7 +78,7 @@ def test_a_name_that_is_no_text(tmp_path):
         ([*numbered("Dog", 5), *numbered("dog ", 5)], "differ only in case or spaces: 'Dog', 'dog '"),
         (["notes.txt", "a/b.csv"], r"contains no media file \(it holds 1 .txt, 1 .csv|1 .csv, 1 .txt\)"),
         ([], "is empty"),
-        (["1.mp4", "2.mp4"], "no usable media file; 2 were skipped"),
+        (["1.mp4", "2.mp4"], r"no usable media file. *Clips must be in folders .*CLASS.*Skipped files: 2"),
         (["test/a/1.mp4", "val/a/1.mp4"], "no train folder"),
         (
             ["train/a/1.mp4", "test/a/1.mp4", "dogs/1.mp4"],

@@ -222,7 +222,7 @@ def test_command_exits_with_one_after_a_failure(
 
 def test_other_settings_need_another_folder(undisturbed: Path, store: Path) -> None:
     """Results of two configurations are never mixed; the error names the difference."""
-    with pytest.raises(InputError, match="epochs: there 3, now 4"):
+    with pytest.raises(InputError, match="epochs: 3 in this run, 4 in the command"):
         reproduce(config(store, undisturbed, epochs=4), quiet=True)
     with pytest.raises(InputError, match="started with --threads 1, now 2"):
         reproduce(config(store, undisturbed, threads=2), quiet=True)

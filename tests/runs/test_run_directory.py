@@ -16,6 +16,7 @@ import pytest
 
 from avcil.errors import InputError
 from avcil.features import FeatureStore
+from avcil.runs.run_config import describe_differences
 from avcil.runs.run_directory import RunDirectory
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
@@ -57,12 +58,22 @@ def run(stopped, tmp_path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
+def test_options_of_another_method_are_not_listed():
+    """If the methods differ, the message names the methods only."""
+    old = {"method": "av-cil", "method_options": {"lambda_class": 1.0}, "seed": 0}
+    new = {"method": "blade", "method_options": {"pooling": "mean"}, "seed": 0}
+    assert describe_differences(old, new) == "method: 'av-cil' in this run, 'blade' in the command"
+
+
 def test_another_configuration_is_named(store, run):
     """Every difference is shown with both values, and nothing is touched."""
     before = sorted(
         path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
     )
-    with pytest.raises(InputError, match=r"other settings \(seed: there 0, now 1; epochs: there 2, now 9\)"):
+    with pytest.raises(
+        InputError,
+        match=r"other settings \(seed: 0 in this run, 1 in the command; epochs: 2 in this run, 9 in the command\)",
+    ):
         train(config(store, run, seed=1, epochs=9), quiet=True)
     assert before == sorted(
         path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"

@@ -65,7 +65,7 @@ def test_bfloat16_trains_as_well(store, tmp_path):
     tensors = load_tensors(tmp_path / "coarse" / "model" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     assert json.loads((tmp_path / "coarse" / "config.json").read_text())["precision"] == "bfloat16"
-    with pytest.raises(InputError, match=r"precision: there 'bfloat16', now 'float32'"):
+    with pytest.raises(InputError, match=r"precision: 'bfloat16' in this run, 'float32' in the command"):
         train(config(store, tmp_path / "coarse"), quiet=True)
 
 

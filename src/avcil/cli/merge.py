@@ -41,6 +41,7 @@ class Args:
 def run(args: Args) -> None:
     """Merge, save, and print the size of the new model."""
     from avcil.inference import Recognizer
+    from avcil.inference.merging import shared_clips
 
     check_out(args.out, models=args.models)
     resolved = [model.resolve() for model in args.models]
@@ -50,12 +51,18 @@ def run(args: Args) -> None:
     names = renaming(args.rename, where="--rename")
     _check_known(names, others)
     for path, other in zip(args.models[1:], others, strict=True):
-        _note_shared_clips(first, other, path)
+        count = shared_clips(first.snapshot(), other.snapshot())
         renamed = {old: new for old, new in names.items() if old in other.classes_}
         try:
             first.merge(other, same_classes=args.same_classes, rename=renamed)
         except InputError as error:
             raise InputError(f"{path} cannot be merged: {error}") from None
+        if count:
+            print(
+                f"note: {path} has learned at least {count} clips that the models before it have learned too; they "
+                "count twice. Merge models that learned different clips",
+                file=sys.stderr,
+            )
     save_new(first, args.out, models=args.models)
 
 
@@ -65,15 +72,4 @@ def _check_known(names: dict[str, str], others: Iterable[Recognizer]) -> None:
         raise InputError(
             f"--rename renames classes of the second and later models, which have no class "
             f"{', '.join(map(repr, unknown))}"
-        )
-
-
-def _note_shared_clips(first: Recognizer, other: Recognizer, path: Path) -> None:
-    from avcil.inference.merging import shared_clips
-
-    if count := shared_clips(first.snapshot(), other.snapshot()):
-        print(
-            f"note: {path} has learned at least {count} clips that the models before it have learned too; they count "
-            "twice. Merge models that learned different clips",
-            file=sys.stderr,
         )

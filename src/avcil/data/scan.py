@@ -142,7 +142,10 @@ def scan(
     problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
     if not clips:
         first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
-        raise InputError(f"{folder} contains no usable media file; {len(problems)} were skipped: {first}")
+        raise InputError(
+            f"{folder} contains no usable media file. Clips must be in folders such as {folder}/CLASS/clip.mp4. "
+            f"Skipped files: {len(problems)}{', such as ' + first if first else ''}"
+        )
     clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
     notes += drawn
     lost = sorted({clip.label for clip in listed} - {clip.label for clip in clips})

@@ -39,7 +39,7 @@ def machine() -> Iterator[CheckResult]:
         status="ok",
         name="machine",
         detail=f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.1f} GiB of memory, "
-        f"{threads} threads of PyTorch",
+        f"{threads} thread{'s' if threads > 1 else ''} in PyTorch",
         advice="; ".join(advice),
     )
 

@@ -36,8 +36,8 @@ class SldaOptions:
     """Options of SLDA."""
 
     kernel: Literal["fourier", "linear"] = "fourier"
-    """phi: random Fourier features of a Gaussian kernel, whose width is the typical distance between clips; or the
-    features themselves."""
+    """fourier: random Fourier features of a Gaussian kernel, whose width is the typical distance between clips.
+    linear: the pooled features."""
     features: int = 2000
     """Fourier kernel: M, the number of random features; memory is 8 M M bytes. Linear kernel: not used; M is the width
     of the pooled features."""

@@ -73,14 +73,19 @@ def damaged(path: Path, what: str) -> InputError:
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The differences of two configurations as text; empty if they describe the same run.
 
-    The path of the feature store is ignored, because a store can be moved; its fingerprint is compared.
+    The path of the feature store is ignored, because a store can be moved; its fingerprint is compared. If the methods
+    differ, their options are not listed.
     """
+    changes = differences(old, new)
+    ignored = (
+        ("features.path", "method_options.") if old.get("method") != new.get("method") else ("features.path",)
+    )
     lines = [
         "the feature store has changed: it has other clips, labels, splits or features"
         if name == "features.fingerprint"
-        else f"{name}: there {before!r}, now {after!r}"
-        for name, before, after in differences(old, new)
-        if name != "features.path"
+        else f"{name}: {before!r} in this run, {after!r} in the command"
+        for name, before, after in changes
+        if not name.startswith(ignored)
     ]
     return "; ".join(lines[:6])
 

@@ -94,7 +94,7 @@ class RunDirectory:
         if changes:
             raise InputError(
                 f"{self.path} has a run with other settings ({changes}). "
-                "Choose another --out, or remove that folder, or give the same options to resume it"
+                "Choose another --out, remove the folder, or give the options of this run to resume it"
             )
         return True
 
