@@ -86,6 +86,12 @@ def test_on_the_command_line(trained, avcil, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "learned 3 background clips" in out
     assert "The model has 4 classes" in out
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    arguments = ("learn", trained / "av", "--background", tmp_path / "bad.mp4", "--out", tmp_path / "none")
+    assert avcil(*arguments) == 2
+    message = capsys.readouterr().err
+    assert "--background: none of the 1 clips can be learned" in message
+    assert "The new model was not saved" in message
     assert avcil("learn", trained / "av", "--out", tmp_path / "none") == 2
     assert "or --background FOLDER" in capsys.readouterr().err
 

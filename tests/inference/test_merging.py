@@ -126,6 +126,7 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     message = capsys.readouterr().err
     assert "both models have 'c0'. Set same_classes (--same-classes)" in message
     assert "--rename 'c0'=OTHER-NAME" in message
+    assert "note:" not in message  # nothing was merged
     assert not (tmp_path / "all").exists()
     assert avcil("merge", one, other, "--out", tmp_path / "all", "--same-classes") == 0
     assert (
@@ -136,6 +137,8 @@ def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     assert avcil("merge", one, other, "--out", tmp_path / "apart", "--rename", "c0=owl") == 0
     apart = Recognizer.load(tmp_path / "apart")
     assert apart.counts == {"c1": 8, "c0": 8, "owl": 8, "c2": 8}
+    assert avcil("merge", one, other, "--out", tmp_path / "chain", "--rename", "c0=c2", "c2=owl") == 0
+    assert Recognizer.load(tmp_path / "chain").classes_ == ("c1", "c0", "c2", "owl")
     for arguments, expected in {
         ("--rename", "c7=owl"): "which have no class 'c7'",
         ("--rename", "owl"): "takes OLD=NEW",
@@ -242,10 +245,12 @@ def test_rename(train, avcil, capsys, clips, tmp_path):
     named, before = Recognizer.load(tmp_path / "named"), Recognizer.load(run)
     assert (named.classes_, before.classes_) == (("barn owl", "owl"), ("c1", "c0"))
     assert torch.equal(named.scores(clips[0][0]), before.scores(clips[0][0]))
+    assert avcil("rename", run, "c0=c1", "c1=c0", "--out", tmp_path / "exchanged") == 0
+    assert Recognizer.load(tmp_path / "exchanged").classes_ == ("c0", "c1")
     for arguments, message in {
         ("c7=owl",): "has no class 'c7'",
         ("c0",): "takes OLD=NEW",
-        ("c0=c1",): "already",
+        ("c0=c1",): "would have two classes 'c1'",
         (): "give a class and its new name",
     }.items():
         assert avcil("rename", run, *arguments, "--out", tmp_path / "no") == 2
@@ -258,7 +263,7 @@ def test_rename(train, avcil, capsys, clips, tmp_path):
 def test_forget_a_class(train, avcil, capsys, tmp_path):
     """The new model never predicts it; the last class cannot be forgotten; errors name missing classes."""
     run = train([["c1", "c0"], ["c2"]])
-    assert avcil("forget", run, "--class", "c0", "--out", tmp_path / "less") == 0
+    assert avcil("forget", run, "--class", "c0", "c0", "--out", tmp_path / "less") == 0
     assert "forgot classes: c0" in capsys.readouterr().out
     assert Recognizer.load(tmp_path / "less").classes_ == ("c1", "c2")
     assert Recognizer.load(run).classes_ == ("c1", "c0", "c2")

@@ -98,7 +98,7 @@ def test_bad_requests(served):
     url, old = served.url, labels(served.url)
     for name, fields, message in (
         ("rename", {"label": "nothing", "new_label": "x"}, "has no class 'nothing'"),
-        ("rename", {"label": old[0], "new_label": old[1]}, "already"),
+        ("rename", {"label": old[0], "new_label": old[1]}, "would have two classes"),
         ("rename", {"label": old[0], "new_label": old[0]}, "already"),
         ("rename", {"label": old[0], "new_label": " "}, "1 to 100 printable characters"),
         ("rename", {"label": old[0], "new_label": "a\x00b"}, "1 to 100 printable characters"),

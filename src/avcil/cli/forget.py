@@ -47,7 +47,7 @@ def run(args: Args) -> None:
     check_out(args.out, models=[args.model])
     recognizer = Recognizer.load(args.model)
     before = recognizer.classes_
-    for label in args.classes:
+    for label in dict.fromkeys(args.classes):
         recognizer.forget_class(label)
     if args.clips:
         clips, labels = _clips(args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +16,8 @@ from avcil.errors import InputError
 
 if TYPE_CHECKING:
     from avcil.data.scan import ClipProblem
+    from avcil.inference import Recognizer
     from avcil.inference.evaluated_learning import EvaluatedLearnReport, Score
-    from avcil.inference.learning import LearnReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def run(args: Args) -> None:
             )
             _print(report)
         if background:
-            _print_background(recognizer.learn_background(background, progress=PhaseProgress()))
+            _learn_background(recognizer, background)
         recognizer.save(folder)
     print(f"\nThe model has {len(recognizer.classes_)} classes now; it is in {folder}")
 
@@ -88,7 +88,13 @@ def _print_problems(problems: Iterable[ClipProblem]) -> None:
         print(f"skipped: {one_line(str(problem.path))}: {problem.reason}", file=sys.stderr)
 
 
-def _print_background(report: LearnReport) -> None:
+def _learn_background(recognizer: Recognizer, clips: Sequence[Path]) -> None:
+    from avcil.utils.progress import PhaseProgress
+
+    try:
+        report = recognizer.learn_background(clips, progress=PhaseProgress())
+    except InputError as error:
+        raise InputError(f"--background: {error}. The new model was not saved") from None
     _print_problems(report.problems)
     count = sum({**report.new, **report.extended}.values())
     print(f"learned {count} background clips in {report.seconds_learning:.2f} s")

@@ -20,7 +20,7 @@ class Args:
     model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """OLD=NEW, repeatable, applied in order."""
+    """OLD=NEW, repeatable. All classes are renamed at the same time, so two classes can exchange their names."""
     out: Path
     """Folder of the new model."""
 
@@ -36,7 +36,8 @@ def run(args: Args) -> None:
 
     check_out(args.out, models=[args.model])
     recognizer = Recognizer.load(args.model)
-    for old, new in renaming(args.names, where="avcil rename").items():
-        recognizer.rename(old, new)
+    names = renaming(args.names, where="avcil rename")
+    recognizer.rename_classes(names)
+    for old, new in names.items():
         print(f"renamed {old!r} to {new!r}")
     save_new(recognizer, args.out, models=[args.model])

@@ -11,7 +11,14 @@ import torch
 
 from avcil.errors import InputError
 from avcil.inference.clip_features import Source
-from avcil.inference.learning import FeaturesOf, joined_features, learning_of, read_features, updated
+from avcil.inference.learning import (
+    FeaturesOf,
+    joined_features,
+    learning_of,
+    read_features,
+    unknown_classes,
+    updated,
+)
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names
@@ -28,7 +35,7 @@ def forget(
             f"give a label for each clip to forget: there are {len(clips)} clips and {len(labels)} labels"
         )
     if unknown := sorted(set(labels) - set(state.labels)):
-        raise InputError(f"this model has no class {', '.join(map(repr, unknown))}")
+        raise unknown_classes(unknown, state.labels)
     usable, problems = read_features(features_of, clips, state, lambda *_: None)
     if problems:
         raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
@@ -57,7 +64,7 @@ def forget_class(state: SavedModel, label: str) -> SavedModel:
     """Remove a class; see `Recognizer.forget_class`."""
     learning = learning_of(state)
     if label not in state.labels:
-        raise InputError(f"this model has no class {label!r}. Its classes: {', '.join(state.labels)}")
+        raise unknown_classes([label], state.labels)
     method = _method_that_forgets(learning)
     return _solve(state, learning, method, {name: n for name, n in learning.counts.items() if name != label})
 

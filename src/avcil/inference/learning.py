@@ -114,7 +114,16 @@ def updated(state: SavedModel, model: Model, labels: tuple[str, ...], learning: 
 def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
     """The error if none of `count` clips can be learned."""
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+    if not count:
+        return InputError("no clips are given. Give at least one")
     return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
+
+
+def unknown_classes(unknown: Sequence[str], classes: Sequence[str]) -> InputError:
+    """The error if a model with `classes` lacks some classes."""
+    return InputError(
+        f"this model has no class {', '.join(map(repr, unknown))}. Its classes: {', '.join(classes)}"
+    )
 
 
 def read_features(

@@ -39,8 +39,7 @@ def merge(
     own_learning, learning = _learning(state, "the first model"), _learning(other, "the other model")
     _check_settings(own_learning, learning)
     _check_features(state, other)
-    for old, new in (renamed or {}).items():
-        other = rename(other, old, new)
+    other = rename(other, renamed or {})
     if not same_classes:
         _check_names(state.classes, other.classes)
     assert other.learning is not None

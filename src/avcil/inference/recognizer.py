@@ -397,9 +397,20 @@ class Recognizer:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class."""
+        self.rename_classes({old: new})
+
+    def rename_classes(self, names: Mapping[str, str]) -> None:
+        """Rename classes, all at the same time, so that two classes can exchange their names.
+
+        Args:
+            names: New names by old ones.
+
+        Raises:
+            InputError: The model lacks a class, a new name is reserved, or two classes would have the same name.
+        """
         with self._exclusive():
-            self._state = renaming.rename(self._state, old, new)
-            self.rejection = self.rejection.renamed(old, new)
+            self._state = renaming.rename(self._state, names)
+            self.rejection = self.rejection.renamed(names)
 
     def merge(
         self, other: Recognizer, *, same_classes: bool = False, rename: Mapping[str, str] | None = None
@@ -427,7 +438,7 @@ class Recognizer:
         return self._state
 
     def restore(self, snapshot: SavedModel) -> None:
-        """Replace the state by an earlier one."""
+        """Replace the state by an earlier one. `rejection` is not part of a state, so it does not change."""
         with self._exclusive():
             self._state = snapshot
 

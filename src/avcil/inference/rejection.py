@@ -41,9 +41,9 @@ class Rejection:
                 f"the precision must be above 0 and at most 1, such as 0.95; not {self.precision}"
             )
 
-    def renamed(self, old: str, new: str) -> Rejection:
-        """The same rules after a class was renamed."""
-        thresholds = {new if label == old else label: value for label, value in self.thresholds.items()}
+    def renamed(self, names: Mapping[str, str]) -> Rejection:
+        """The same rules after classes were renamed; `names` has new names by old ones."""
+        thresholds = {names.get(label, label): value for label, value in self.thresholds.items()}
         return replace(self, thresholds=thresholds)
 
     def check_classes(self, labels: Sequence[str]) -> None:

@@ -1,30 +1,46 @@
-"""Rename a class of a saved model. The given state does not change."""
+"""Rename classes of a saved model. The given state does not change."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from avcil.data.clips import check_labels
 from avcil.errors import InputError
+from avcil.inference.learning import unknown_classes
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 
-def rename(state: SavedModel, old: str, new: str) -> SavedModel:
-    """Rename a class."""
-    if old not in state.classes:
-        raise InputError(f"this model has no class {old!r}. Its classes: {', '.join(state.classes)}")
-    if new == BACKGROUND:
+def rename(state: SavedModel, names: Mapping[str, str]) -> SavedModel:
+    """Rename classes, all at the same time, so that two classes can exchange their names.
+
+    Args:
+        state: The model.
+        names: New names by old ones.
+
+    Raises:
+        InputError: The model lacks a class, a new name is reserved, or two classes would have the same name.
+    """
+    if unknown := sorted(set(names) - set(state.classes)):
+        raise unknown_classes(unknown, state.classes)
+    if same := [old for old, new in names.items() if old == new]:
+        raise InputError(f"the class {same[0]!r} already has this name")
+    if BACKGROUND in names.values():
         raise InputError(f"the name {BACKGROUND} is reserved for clips to be rejected")
-    labels = tuple(new if label == old else label for label in state.labels)
+
+    def renamed(label: str) -> str:
+        return names.get(label, label)
+
+    labels = tuple(map(renamed, state.labels))
     check_labels(labels, "the classes after renaming")
-    if len(set(labels)) != len(labels):
-        raise InputError(f"this model has a class {new!r} already")
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"this model would have two classes {twice[0]!r}. Choose another name for one of them"
+        )
     if state.learning is None:
         return replace(state, labels=labels)
-
-    def renamed(name: str) -> str:
-        return new if name == old else name
-
     learning = replace(
         state.learning,
         steps=tuple(tuple(map(renamed, step)) for step in state.learning.steps),

@@ -39,7 +39,7 @@ class Change:
 
 def rename_class(state: SavedModel, label: str, new_label: str) -> Change:
     """Rename a class."""
-    after = renaming.rename(state, label, new_label)
+    after = renaming.rename(state, {label: new_label})
     entry: ChangeEntry = {"kind": RENAME, "label": label, "new_label": new_label, "held_out": []}
     return Change(state=after, entry=entry)
 
@@ -176,7 +176,7 @@ def apply_change(
     entry = directory.add(entry, lambda folder: saved.save(folder / "model"))
     recognizer.restore(change.state)
     if entry["kind"] == RENAME:  # the threshold of the class keeps applying to it
-        recognizer.rejection = recognizer.rejection.renamed(entry["label"], entry["new_label"])
+        recognizer.rejection = recognizer.rejection.renamed({entry["label"]: entry["new_label"]})
     return entry
 
 
@@ -193,7 +193,7 @@ def undo_change(recognizer: Recognizer, directory: StateDirectory) -> ChangeEntr
     undone = directory.undo()
     recognizer.restore(snapshot)
     if kind_of(undone) == RENAME:
-        recognizer.rejection = recognizer.rejection.renamed(undone["new_label"], undone["label"])
+        recognizer.rejection = recognizer.rejection.renamed({undone["new_label"]: undone["label"]})
     return undone
 
 
