@@ -76,4 +76,4 @@ def test_other_reasons(run, tmp_path):
     assert store_of_run(run)[1].endswith("it has other clips, labels, splits or features")
     shutil.rmtree(store)
     assert "does not exist" in store_of_run(run)[1]
-    assert "without its run directory" in store_of_run(run / "model")[1]
+    assert "not a run directory" in store_of_run(run / "model")[1]

@@ -42,6 +42,19 @@ def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "" not in lines
 
 
+def test_messages_add_no_lines_to_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`write` clears and shows the bar in a terminal; a log file would get an empty and a repeated line."""
+    log = io.StringIO()
+    monkeypatch.setattr("sys.stderr", log)
+    with Progress(3, "runs") as bar:
+        bar.step()
+        bar.write("one run is finished")
+    assert log.getvalue() == ""
+    assert capsys.readouterr().out == "one run is finished\n"
+
+
 def test_a_terminal_gets_a_bar() -> None:
     """It stays, with its last count."""
     terminal = Terminal()

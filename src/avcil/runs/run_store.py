@@ -38,7 +38,7 @@ def store_of_run(run: Path) -> tuple[FeatureStore | None, str]:
     run = Path(run)
     paths = RunPaths(run)
     if not paths.is_run or not paths.config.exists():
-        return None, f"{run} is a model without its run directory, which names the feature store"
+        return None, f"{run} is a saved model and not a run directory, so its feature store is not known"
     try:
         config = read_config(run)
         store = FeatureStore(config.store_path)

@@ -66,6 +66,16 @@ class Progress(tqdm):
             return tqdm.status_printer(file)
         return lambda text: print(*text.split(), file=file, flush=True)  # tqdm pads numbers with spaces
 
+    def clear(self, nolock: bool = False) -> None:
+        """Clear the bar before a message; a line in a log file remains."""
+        if not self.in_log:
+            super().clear(nolock)
+
+    def refresh(self, nolock: bool = False, lock_args: tuple[Any, ...] | None = None) -> None:
+        """Show the bar again; `write` calls this with `nolock` after a message, which adds no line to a log file."""
+        if not (self.in_log and nolock):
+            super().refresh(nolock, lock_args)
+
     def step(self, *, failed: bool = False) -> None:
         """Count one more unit; failed ones are also counted separately."""
         if failed:
