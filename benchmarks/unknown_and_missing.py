@@ -4,7 +4,8 @@
 
 After each step, at most the given fraction of test clips of learned classes should be rejected, and as many test clips
 of later classes as possible (AUROC: the probability that a clip of a later class has a smaller p-value than one of a
-learned class). Later classes are used for the measurement only; nothing is tuned on them. After the last step, the test
+learned class). Later classes are used for the measurement only; nothing is tuned on them. The calibration of the
+probabilities is measured after each step, on test clips of learned classes. After the last step, the test
 clips are predicted with both modalities, with audio alone and with visual alone, by the same model; and with thresholds
 of each class that were chosen for a precision from leave-one-out scores.
 """
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from avcil.closed_form.thresholds import threshold_for_precision
 from avcil.datasets import Benchmark
 from avcil.encoders.parts import part_widths
 from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options
+from avcil.runs.predictions import expected_calibration_error
 
 RATES = (0.01, 0.05, 0.1)
 PRECISIONS = (0.9, 0.95, 0.99)
@@ -63,6 +66,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
     kind = load_method("blade")
     method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
     method.part_widths = part_widths(store)
+    method.constants = {name: value for name in ("audio", "visual") if (value := store.constants(name))}
     number = {label: place for place, label in enumerate(benchmark.classes)}
     truth = torch.tensor([number[label] for label in labels])
     splits = np.array([clip.split for clip in store.clips])
@@ -75,6 +79,8 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
         method.observe(audio[new], visual[new], truth[new])
         model = method.solve()
         is_known = truth[asked] < model.classes
+        known = asked[is_known]
+        measure_calibration(model, model.scores(audio[known], visual[known]), truth[known], found)
         if is_known.all():
             break
         p = model.p_values(audio[asked], visual[asked])
@@ -91,6 +97,17 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
         answers = model.scores(*(None if part is None else part[asked] for part in parts)).argmax(dim=1)
         right = float((answers == truth[asked]).double().mean())
         found.setdefault(f"last accuracy, {name}", []).append(right)
+
+
+def measure_calibration(model, scores, truth, found) -> None:
+    """Cross-entropy and calibration error with the fitted inverse temperature s and with s = 1."""
+    s = model.heads[model.modality].inverse_temperature
+    for name, factor in {"fitted": 1.0, "1": 1 / s}.items():
+        highest, predicted = (factor * scores).softmax(dim=1).max(dim=1)
+        error = expected_calibration_error(highest.numpy(), (predicted == truth).numpy())
+        found.setdefault(f"calibration error, s {name}", []).append(error)
+        entropy = float(cross_entropy(factor * scores, truth))
+        found.setdefault(f"100 x cross-entropy in nats, s {name}", []).append(entropy)
 
 
 def measure_precision(method, probabilities, truth, found) -> None:

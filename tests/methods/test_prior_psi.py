@@ -49,7 +49,7 @@ def psi(method, view: int = 0) -> list[float]:
 
 
 def test_features_that_vary_little_have_a_small_prior():
-    """The formula of docs/beyond-the-paper.md: the mean over the features of a part of min(1, 4 v / tau^2)."""
+    """The formula of docs/concepts/blade-equations.md: the mean over the features of a part of min(1, 4 v / tau^2)."""
     audio, visual, labels = make_clips()
     result = psi(taught((audio, visual, labels), constants(audio=1e-3, visual=10.0)))
     variances = visual[:, 0, 0].double().var(dim=0)
