@@ -6,8 +6,8 @@ After every step but the last, each detector computes a value for clips of learn
 probability that a clip of a later class has the larger one. No detector has a parameter that is tuned: all follow from
 the model and its training clips. Detectors were chosen with `--split val`; `--split test` is for the table.
 
-With z the scaled features, K, mean_c and the scores of the discriminant (docs/concepts/blade-equations.md), s the inverse
-temperature, d_c = N (z - mean_c)^T K (z - mean_c) and d_0 = N z^T K z:
+With z the scaled features, K, mean_c and the scores of the discriminant (docs/concepts/blade-equations.md), s the
+inverse temperature, d_c = N (z - mean_c)^T K (z - mean_c) and d_0 = N z^T K z:
 
     ratio          min_c d_c / d_0
     mahalanobis    min_c d_c (Lee et al., NeurIPS 2018)

@@ -2,10 +2,10 @@
 
     python benchmarks/paired_tests.py RUNS... [--method blade]
 
-RUNS are output folders with the same methods, one for each data set; a pair is one class order of one data set. Printed
-are, for the last and for the average accuracy, the number of pairs in which the method is better, the mean difference of
-each data set with its 95 % confidence interval (paired t), and p of Wilcoxon's signed-rank test over all pairs, adjusted
-for the number of methods (Holm). Values are percentage points.
+RUNS are output folders with the same methods, one for each data set; a pair is one class order of one data set. For the
+last and for the average accuracy, it prints the number of pairs in which the method is better, the mean difference of
+each data set in percentage points with its 95 % confidence interval (paired t), and p of Wilcoxon's signed-rank test
+over all pairs, adjusted for the number of methods (Holm).
 """
 
 from __future__ import annotations
