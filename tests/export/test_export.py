@@ -162,6 +162,17 @@ def test_p_values_of_unknown_clips(trained, store, tmp_path):
     assert np.mean(session.run(["p_values"], strange)[0] < 0.05) > 0.9
 
 
+def test_matrices_of_the_unknown_test_are_stored_by_modality(trained, tmp_path):
+    """The file has no matrix with the zeros between audio and visual features, which would be the largest tensor."""
+    recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
+    graph = onnx.load(recognizer.export_onnx(tmp_path / "m.onnx").path).graph
+    sizes = [len(inverse) for inverse in recognizer.snapshot().model.heads["audio-visual"].unknown.inverses]
+    assert len(sizes) == 2
+    shapes = {tuple(tensor.dims) for tensor in graph.initializer}
+    assert {(size, size) for size in sizes} <= shapes
+    assert (sum(sizes), sum(sizes)) not in shapes
+
+
 def test_same_file_each_time(trained, tmp_path):
     """The files have the same bytes and no path of this machine."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))

@@ -8,7 +8,7 @@ m, C classes. The equations are those of `closed_form.embedding`, `closed_form.l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -208,9 +208,8 @@ class _ClosedForm:
     def p_values(self, test: UnknownTest | HistogramUnknownTest, features: str, raw: str) -> str:
         """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
-        matrix = torch.block_diag(*test.inverses) if isinstance(test, UnknownTest) else test.inverse
-        inverse = graph.constant("unknown_inverse", matrix)
-        transformed = graph.node("MatMul", features, inverse, name="transformed")
+        inverses = test.inverses if isinstance(test, UnknownTest) else [test.inverse]
+        transformed = self._transformed(features, inverses)
         norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
         twice = graph.node("Mul", best, self.graph.number("two", 2.0), name="twice_best")
@@ -225,6 +224,21 @@ class _ClosedForm:
         return graph.node(
             "Div", numerator, self.graph.number("total", 1.0 + len(test.distances)), name="p_value"
         )
+
+    def _transformed(self, features: str, matrices: Sequence[torch.Tensor]) -> str:
+        """The product (B, m) of features and a block diagonal matrix; `matrices` are its blocks."""
+        graph, start, parts = self.graph, 0, []
+        for matrix in matrices:
+            columns = np.arange(start, start + len(matrix))
+            own = features
+            if len(matrices) > 1:
+                own = graph.node(
+                    "Gather", features, graph.constant("columns_of_block", columns), name="block", axis=1
+                )
+            inverse = graph.constant("unknown_inverse", matrix)
+            parts.append(graph.node("MatMul", own, inverse, name="transformed"))
+            start += len(matrix)
+        return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, name="transformed_all", axis=1)
 
     def _binned(self, test: HistogramUnknownTest, nearest: str, norm: str) -> str:
         """Look up the p-value of each clip in a table by bin."""
