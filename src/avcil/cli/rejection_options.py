@@ -22,7 +22,8 @@ class RejectionOptions:
     alpha: Annotated[float, tyro.conf.arg(name="error-rate", aliases=["--alpha"])] = 0.05
     """Significance level of the test for unknown classes, which models of blade have. A clip is reported as possibly
     of an unknown class if its p-value is at most this level. About this fraction of clips of known classes is
-    rejected by mistake. --error-rate is the former name."""
+    rejected by mistake if they are recorded like the training clips, and more with another speaker, camera or room.
+    --error-rate is the former name."""
     threshold: tuple[str, ...] = ()
     """CLASS=PROBABILITY, such as doorbell=0.8: report a clip as possibly of an unknown class if CLASS is its most
     probable class with a smaller probability. Repeatable."""

@@ -22,7 +22,7 @@ from avcil.saved_models.folder import BACKGROUND, SavedModel
 
 DEFAULT_ALPHA = 0.05
 """Significance level of the test for unknown classes: a clip with a p-value up to it is rejected. About this fraction
-of clips of known classes is rejected by mistake."""
+of clips of known classes is rejected by mistake if they are recorded like the training clips, and more otherwise."""
 
 LABEL_BATCH = 64
 """Clips that `predict_labels` predicts together."""

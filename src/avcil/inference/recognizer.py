@@ -147,7 +147,7 @@ class Recognizer:
 
     @property
     def alpha(self) -> float:
-        """Significance level of the test for unknown classes; about this fraction of known clips is rejected."""
+        """Significance level of the test for unknown classes; see `Rejection.alpha`."""
         return self.rejection.alpha
 
     @alpha.setter

@@ -23,7 +23,8 @@ class Rejection:
     """
 
     alpha: float = DEFAULT_ALPHA
-    """Significance level: clips with a p-value up to it are rejected, about this fraction of clips of known classes."""
+    """Significance level: clips with a p-value up to it are rejected. This is about this fraction of clips of known
+    classes if they are recorded like the training clips, and more otherwise."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Minimum probabilities of predictions, by class."""
     precision: float | None = None
