@@ -71,7 +71,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
     truth = torch.tensor([number[label] for label in labels])
     splits = np.array([clip.split for clip in store.clips])
     asked = torch.from_numpy(np.flatnonzero(splits == split))
-    for step in benchmark.steps:
+    for step_number, step in enumerate(benchmark.steps, start=1):
         new = torch.tensor(
             [r for r, label in enumerate(labels) if label in step and splits[r] == "train"], dtype=torch.int64
         )
@@ -81,6 +81,9 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
         is_known = truth[asked] < model.classes
         known = asked[is_known]
         measure_calibration(model, model.scores(audio[known], visual[known]), truth[known], found)
+        both, *single = accuracies(model, audio[known], visual[known], truth[known]).values()
+        name = f"step {step_number}, accuracy of both minus the better modality"
+        found.setdefault(name, []).append(both - max(single))
         if is_known.all():
             break
         p = model.p_values(audio[asked], visual[asked])
@@ -92,11 +95,17 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
                     refused
                 )
     measure_precision(method, model.scores(audio[asked], visual[asked]).softmax(dim=1), truth[asked], found)
+    for name, accuracy in accuracies(model, audio[asked], visual[asked], truth[asked]).items():
+        found.setdefault(f"last accuracy, {name}", []).append(accuracy)
+
+
+def accuracies(model, audio, visual, truth) -> dict[str, float]:
+    """Accuracy with both modalities, and with each alone."""
     given = {"both": (audio, visual), "audio alone": (audio, None), "visual alone": (None, visual)}
-    for name, parts in given.items():
-        answers = model.scores(*(None if part is None else part[asked] for part in parts)).argmax(dim=1)
-        right = float((answers == truth[asked]).double().mean())
-        found.setdefault(f"last accuracy, {name}", []).append(right)
+    return {
+        name: float((model.scores(*parts).argmax(dim=1) == truth).double().mean())
+        for name, parts in given.items()
+    }
 
 
 def measure_calibration(model, scores, truth, found) -> None:
