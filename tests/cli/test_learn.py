@@ -109,7 +109,7 @@ def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "new classes" not in out
     assert "owl" in out
-    assert "is a model without its run" in out
+    assert "is a saved model and not a run directory" in out
 
 
 @pytest.mark.parametrize(
