@@ -13,8 +13,9 @@ from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
 from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
 from avcil.inference.prediction import DEFAULT_ALPHA, Prediction, Thresholds, no_thresholds, predict_features
-from avcil.media.reader import InProcessReader, MediaReader
-from avcil.media.windows import ClipWindow, duration_of, window_spans
+from avcil.media.probe import probe
+from avcil.media.reader import MediaReader
+from avcil.media.windows import ClipWindow, duration_of, read_windows, window_spans
 from avcil.saved_models.folder import SavedModel
 
 
@@ -59,10 +60,12 @@ def timeline(
         InputError: The file cannot be read.
     """
     path = Path(path)
-    media: MediaReader = source or InProcessReader()
-    spans = window_spans(duration_of(path, media.probe), window, hop)
+    spans = window_spans(duration_of(path, source.probe if source else probe), window, hop)
+    spec = reader.decode_spec
+    read = source.read_windows if source else read_windows
+    windows = read(path, spans, samplings=spec.samplings, sample_rate=spec.sample_rate)
     predict = partial(predict_features, state, alpha=alpha, thresholds=thresholds)
-    return _events(predict, reader, path, spans, media)
+    return _events(predict, reader, path, spans, windows)
 
 
 def _events(
@@ -70,17 +73,10 @@ def _events(
     reader: ClipReader,
     path: Path,
     spans: list[tuple[float, float]],
-    source: MediaReader,
+    windows: Iterable[ClipWindow],
 ) -> Iterator[TimelineEvent]:
-    spec = reader.decode_spec
     middles = [(start + end) / 2 for start, end in spans]
     cuts = [0.0, *((a + b) / 2 for a, b in pairwise(middles)), spans[-1][1]]
-    windows = source.read_windows(
-        path,
-        spans,
-        samplings=spec.samplings,
-        sample_rate=spec.sample_rate,
-    )
     for number, decoded in enumerate(windows):
         event = partial(TimelineEvent, start=cuts[number], end=cuts[number + 1])
         clip = Clip(clip_id="", path=path, label="?", split="test", start=decoded.start, end=decoded.end)

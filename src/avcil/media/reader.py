@@ -7,26 +7,23 @@ that dies or does not answer in time is replaced, and its clip gets an error.
 from __future__ import annotations
 
 import queue
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from avcil.errors import AvcilError, InputError
-from avcil.media.clip import ClipMedia, read_clip
+from avcil.media.clip import ClipMedia
 from avcil.media.container import PROGRAM_ERRORS, MediaError, ProgramError
-from avcil.media.probe import MediaInfo, probe
-from avcil.media.windows import ClipWindow, read_windows
+from avcil.media.messages import Media, unpack
+from avcil.media.probe import MediaInfo
+from avcil.media.windows import ClipWindow
 from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import WorkerDiedError, WorkerProcess, WorkerTimeoutError
-from avcil.workers.reply_stream import Reply, TimeBudget
+from avcil.workers.reply_stream import TimeBudget
 
-EXTRA_FRAMES = "extra_frames."
-"""Prefix of the names of arrays with the frames of additional samplings."""
 GRACE_SECONDS = 10.0
 """Seconds after its own time limit until a worker that does not answer is killed."""
 
@@ -60,7 +57,7 @@ class ReadLimits:
 
 
 class MediaReader(Protocol):
-    """Interface for reading media files, in this process or in a worker process."""
+    """Interface for reading media files in a worker process."""
 
     def probe(self, path: Path | str) -> MediaInfo:
         """See `avcil.media.probe`."""
@@ -77,29 +74,6 @@ class MediaReader(Protocol):
         **options: Any,
     ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`."""
-
-
-class InProcessReader:
-    """Reads in this process, without a memory limit."""
-
-    def probe(self, path: Path | str) -> MediaInfo:
-        """See `avcil.media.probe`."""
-        return probe(path)
-
-    def read_clip(self, path: Path | str, **options: Any) -> ClipMedia:
-        """See `avcil.media.read_clip`."""
-        return read_clip(path, **options)
-
-    def read_windows(
-        self,
-        path: Path | str,
-        spans: Sequence[tuple[float, float]],
-        *,
-        samplings: Sequence[FrameSampling],
-        **options: Any,
-    ) -> Iterator[ClipWindow]:
-        """See `avcil.media.windows.read_windows`."""
-        return read_windows(Path(path), spans, samplings=samplings, **options)
 
 
 class ReaderProcess:
@@ -139,24 +113,19 @@ class ReaderProcess:
 
     def probe(self, path: Path | str, *, time_budget: TimeBudget | None = None) -> MediaInfo:
         """See `avcil.media.probe`."""
-        properties = self._one("probe", Path(path), time_budget).value
-        return MediaInfo(**properties | {"problems": tuple(properties["problems"])})
+        return self._one(MediaInfo, "probe", path, time_budget)
 
     def read_clip(
-        self, path: Path | str, *, time_budget: TimeBudget | None = None, **options: Any
+        self,
+        path: Path | str,
+        *,
+        extra_samplings: Sequence[FrameSampling] = (),
+        time_budget: TimeBudget | None = None,
+        **options: Any,
     ) -> ClipMedia:
         """See `avcil.media.read_clip`."""
-        extra_samplings = [asdict(sampling) for sampling in options.pop("extra_samplings", ())]
-        reply = self._one("read_clip", Path(path), time_budget, extra_samplings=extra_samplings, **options)
-        problems = tuple(reply.value.pop("problems"))
-        return ClipMedia(
-            **reply.value,
-            problems=problems,
-            frames=reply.arrays.get("frames"),
-            frame_times=reply.arrays.get("frame_times"),
-            waveform=reply.arrays.get("waveform"),
-            extra_frames=_extra_frames_of(reply.arrays),
-        )
+        options |= {"extra_samplings": [asdict(sampling) for sampling in extra_samplings]}
+        return self._one(ClipMedia, "read_clip", path, time_budget, **options)
 
     def read_windows(
         self,
@@ -169,22 +138,20 @@ class ReaderProcess:
     ) -> Iterator[ClipWindow]:
         """See `avcil.media.windows.read_windows`, except that time between windows does not count."""
         options |= {"spans": list(spans), "samplings": [asdict(sampling) for sampling in samplings]}
-        with closing(self._replies("read_windows", Path(path), time_budget, **options)) as replies:
-            for reply in replies:
-                problems = tuple(reply.value.pop("problems"))
-                frames, waveform = reply.arrays.get("frames"), reply.arrays.get("waveform")
-                extra_frames = _extra_frames_of(reply.arrays)
-                yield ClipWindow(
-                    **reply.value,
-                    problems=problems,
-                    extra_frames=extra_frames,
-                    frames=frames,
-                    waveform=waveform,
-                )
+        with closing(self._results(ClipWindow, "read_windows", path, time_budget, **options)) as windows:
+            yield from windows
 
-    def _one(self, operation: str, path: Path, time_budget: TimeBudget | None, **options: Any) -> Reply:
-        (reply,) = self._replies(operation, path, time_budget, timeout=self._timeout(time_budget), **options)
-        return reply
+    def _one(
+        self,
+        kind: type[Media],
+        operation: str,
+        path: Path | str,
+        time_budget: TimeBudget | None,
+        **options: Any,
+    ) -> Media:
+        options["timeout"] = self._timeout(time_budget)
+        (result,) = self._results(kind, operation, path, time_budget, **options)
+        return result
 
     def _timeout(self, time_budget: TimeBudget | None) -> float:
         """The time limit inside the worker, whose error has a better message."""
@@ -192,10 +159,16 @@ class ReaderProcess:
             return self.limits.seconds
         return max(0.01, min(self.limits.seconds, time_budget.seconds - self.limits.grace_seconds))
 
-    def _replies(
-        self, operation: str, path: Path, time_budget: TimeBudget | None, **options: Any
-    ) -> Generator[Reply]:
-        """Replies with a value; raises the exception of an error reply."""
+    def _results(
+        self,
+        kind: type[Media],
+        operation: str,
+        path: Path | str,
+        time_budget: TimeBudget | None,
+        **options: Any,
+    ) -> Generator[Media]:
+        """The results of an operation; raises the exception of an error reply."""
+        path = Path(path)
         request = {"operation": operation, "path": str(path), "max_packets": self.limits.packets, **options}
         try:
             with closing(self._worker.call(request, time_budget or self.new_time_budget())) as replies:
@@ -203,17 +176,11 @@ class ReaderProcess:
                     if reply.error is not None:
                         raise _error(path, reply.error)
                     if reply.value is not None:
-                        yield reply
+                        yield unpack(kind, reply.value, reply.arrays)
         except WorkerTimeoutError:
             raise _LimitExceededError(f"{path}: gave up after {self.limits.seconds:g} s") from None
         except WorkerDiedError as error:
             raise MediaError(f"{path}: the process that reads the clip {error}") from None
-
-
-def _extra_frames_of(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The frames of additional samplings."""
-    count = sum(name.startswith(EXTRA_FRAMES) for name in arrays)
-    return tuple(arrays[f"{EXTRA_FRAMES}{number}"] for number in range(count))
 
 
 def _error(path: Path, error: dict[str, str]) -> AvcilError:
