@@ -38,6 +38,7 @@ from avcil.training.device_config import DeviceConfig
 from avcil.training.evaluate import accuracy
 from avcil.training.gradient import StepTrainer
 from avcil.training.memory_pool import Budget
+from avcil.training.trainer import Hooks
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """Of each clip id: audio (D,) and tokens (T, S, D)."""
@@ -103,10 +104,7 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
         method,
         step,
         config,
-        validate=lambda: accuracy(step.network, held_out),
-        log=lambda line: None,
-        save=lambda progress: None,
-        tick=tick,
+        Hooks(validate=lambda model: accuracy(model, held_out), tick=tick),
     )
     trainer.run()
 

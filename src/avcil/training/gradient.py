@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,10 +20,8 @@ from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.adam import Adam
 from avcil.training.distributed import ProcessGroup
 from avcil.training.forward_backward import accumulate_gradients, forward_backward
+from avcil.training.trainer import Hooks
 from avcil.utils.rng import generator
-
-Validate = Callable[[], float | None]
-"""Accuracy on the validation clips of all classes seen; None without validation clips."""
 
 
 def batches(
@@ -103,11 +101,8 @@ class StepTrainer:
         method: GradientMethod,
         step: Step,
         settings: LearningSettings,
+        hooks: Hooks,
         *,
-        validate: Validate,
-        log: Callable[[Epoch], None],
-        save: Callable[[StepProgress], None],
-        tick: Callable[[], object] = lambda: None,
         checkpoint_seconds: float = math.inf,
         clips_at_once: int | None = None,
         process_group: ProcessGroup | None = None,
@@ -118,22 +113,18 @@ class StepTrainer:
             method: The method that is trained.
             step: The clips and the network.
             settings: Epochs, batch sizes, learning rate and selection of the epoch.
-            validate: Called after each epoch that may be selected.
-            log: Called with the losses and the accuracy of each epoch.
-            save: Called with the progress every `checkpoint_seconds`.
-            tick: Called after each epoch.
-            checkpoint_seconds: Seconds between two calls of `save`; infinity for none.
+            hooks: Callbacks; `validate` is called after each epoch that may be selected.
+            checkpoint_seconds: Seconds between two calls of `hooks.save`; infinity for none.
             clips_at_once: Clips of a batch that fit into memory at once; None: all.
             process_group: The processes that train together.
         """
-        self.method, self.step, self.settings = method, step, settings
+        self.method, self.step, self.settings, self.hooks = method, step, settings, hooks
         self.checkpoint_seconds = checkpoint_seconds
-        self.validate, self.log, self.save, self.tick = validate, log, save, tick
         self.clips_at_once, self.process_group = clips_at_once, process_group or ProcessGroup()
 
-    def run(self, progress: StepProgress | None = None) -> StepProgress:
-        """Train all epochs, or those that remain after `progress`."""
-        step, settings = self.step, self.settings
+    def run(self) -> StepProgress:
+        """Train all epochs, or those that remain after `hooks.progress`."""
+        step, settings, progress = self.step, self.settings, self.hooks.progress
         trainable = [p for p in step.network.parameters() if p.requires_grad]
         optimizer = Adam(trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         if progress is None:
@@ -147,9 +138,9 @@ class StepTrainer:
             if progress.epoch < settings.epochs and time.monotonic() - saved >= self.checkpoint_seconds:
                 progress.network = copy.deepcopy(step.network.state_dict())
                 progress.optimizer = optimizer.state_dict()
-                self.save(progress)
+                self.hooks.save(progress)
                 saved = time.monotonic()
-            self.tick()
+            self.hooks.tick()
         if settings.selection == "best":
             step.network.load_state_dict(progress.best)
         return progress
@@ -174,7 +165,7 @@ class StepTrainer:
         losses = {name: float(value) / count for name, value in sums.items()}
         _check_finite(losses, step.index, epoch)
         accuracy = self._select(progress)
-        self.log(
+        self.hooks.log(
             Epoch(
                 step=step.index,
                 epoch=epoch,
@@ -202,7 +193,7 @@ class StepTrainer:
         last = progress.epoch + 1 == self.settings.epochs
         if self.settings.selection == "last" and not last:
             return None
-        accuracy = self.validate()
+        accuracy = self.hooks.validate(self.step.network)
         is_better = progress.best_accuracy is None or (
             accuracy is not None and accuracy > progress.best_accuracy
         )

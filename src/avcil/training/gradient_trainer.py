@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -73,15 +74,12 @@ class GradientTrainer:
             self.method,
             step,
             self.settings,
-            validate=lambda: self._validation_accuracy(index, hooks),
-            log=hooks.log,
-            save=hooks.save,
-            tick=hooks.tick,
+            replace(hooks, validate=lambda _: self._validation_accuracy(index, hooks)),
             checkpoint_seconds=self.checkpoint_seconds,
             clips_at_once=self.clips_at_once,
             process_group=self.process_group,
         )
-        done = trainer.run(hooks.progress)
+        done = trainer.run()
         self.network.eval()
         self.method.end_step(step)
         self.process_group.assert_in_sync(self.network.state_dict().values(), "weights")

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
+from avcil.datasets import Benchmark
 from avcil.encoders.constants import Constants
 from avcil.encoders.parts import EncoderPart
 from avcil.features import StoredClip
@@ -16,17 +17,6 @@ from avcil.training.data import Features, Table
 from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_pool import Budget
 from avcil.training.timer import READING, Timer
-
-
-class _ClassesOfSteps(Protocol):
-    """The classes of each step."""
-
-    @property
-    def steps(self) -> tuple[tuple[str, ...], ...]: ...
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All classes in the order of their steps."""
-        ...
 
 
 class _LabeledFeatures(Features, Protocol):
@@ -62,7 +52,7 @@ class LearningData(ABC):
     def __init__(
         self,
         store: _LabeledFeatures,
-        benchmark: _ClassesOfSteps,
+        benchmark: Benchmark,
         *,
         modality: Modality,
         device_config: DeviceConfig,
@@ -70,11 +60,8 @@ class LearningData(ABC):
         timer: Timer | None = None,
     ) -> None:
         self.store, self.benchmark, self.modality = store, benchmark, modality
-        self.device_config, self.needs_all_tokens, self.timer = (
-            device_config,
-            needs_all_tokens,
-            timer or Timer(),
-        )
+        self.device_config, self.needs_all_tokens = device_config, needs_all_tokens
+        self.timer = timer or Timer()
         self.budget = Budget.host_only(0)
         self.scratch: Path | None = None
         self.class_number = {label: number for number, label in enumerate(benchmark.classes)}

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
-from avcil.datasets import Benchmark
 from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.streams.base import UNUSED, Stream
@@ -32,7 +31,6 @@ class TaskData(LearningData):
     """
 
     store: FeatureStore
-    benchmark: Benchmark
 
     def __init__(
         self,

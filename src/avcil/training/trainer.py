@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -38,19 +39,20 @@ class Trainer(Protocol):
         ...
 
 
+@dataclass(kw_only=True)
 class Hooks:
     """Callbacks of a trainer, and what it reports about the step."""
 
-    def __init__(
-        self,
-        *,
-        validate: Callable[[Model], float | None],
-        log: Callable[[Epoch], None],
-        save: Callable[[StepProgress], None],
-        tick: Callable[[], object],
-        progress: StepProgress | None,
-    ) -> None:
-        self.validate, self.log, self.save, self.tick, self.progress = validate, log, save, tick, progress
-        self.summary = StepSummary(best_epoch=-1, val_accuracy=None)
-        self.notes: tuple[str, ...] = ()
-        """Remarks about the model for the user."""
+    validate: Callable[[Model], float | None] = lambda model: None
+    """Accuracy on the validation clips of all classes seen; None without validation clips."""
+    log: Callable[[Epoch], None] = lambda epoch: None
+    """Called with the losses and the accuracy of each epoch."""
+    save: Callable[[StepProgress], None] = lambda progress: None
+    """Called with the progress from time to time."""
+    tick: Callable[[], object] = lambda: None
+    """Called after each epoch."""
+    progress: StepProgress | None = None
+    """The progress of an interrupted step."""
+    summary: StepSummary = field(default_factory=lambda: StepSummary(best_epoch=-1, val_accuracy=None))
+    notes: tuple[str, ...] = ()
+    """Remarks about the model for the user."""

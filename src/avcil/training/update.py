@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from avcil.datasets import Benchmark
 from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.model import Model
@@ -26,7 +27,7 @@ from avcil.training.learning_data import LearningData
 from avcil.training.task_data import TaskData
 from avcil.training.trainer import Hooks, Trainer
 from avcil.training.trainers import ClosedFormTrainer
-from avcil.training.update_data import UpdateClips, UpdateData, UpdateFeatures, UpdateSteps
+from avcil.training.update_data import UpdateClips, UpdateData, UpdateFeatures
 from avcil.utils.tensor_names import strip_prefix
 
 
@@ -55,7 +56,7 @@ def update_model(
     method_class = _method_of(learning)
     _check(method_class, clips, learning, new_classes)
     clips = clips.sorted()
-    steps = UpdateSteps(steps=(*learning.steps, new_classes))
+    steps = Benchmark(name="update", steps=(*learning.steps, new_classes))
     features = UpdateFeatures(clips, learning)
     data = UpdateData(
         features,
@@ -67,7 +68,7 @@ def update_model(
     )
     trainer = _trainer(method_class, learning, data, model)
     with torch.inference_mode(False), torch.enable_grad():
-        learned = trainer.train_step(len(steps.steps) - 1, _hooks(tick))
+        learned = trainer.train_step(len(steps.steps) - 1, Hooks(tick=tick))
     counts = dict(learning.counts)
     for label in [*new_classes, *(label for label in clips.labels if label in learning.counts)]:
         counts[label] = sum(other == label for other in clips.labels) + learning.counts.get(label, 0)
@@ -182,16 +183,6 @@ def _trainer(method_class: type[Method], learning: LearningState, data: UpdateDa
     if memory is not None:
         memory.clip_ids = {label: list(ids) for label, ids in learning.exemplars.items()}
     return trainer
-
-
-def _hooks(tick: Callable[[], None]) -> Hooks:
-    return Hooks(
-        validate=lambda _model: None,
-        log=lambda _line: None,
-        save=lambda _progress: None,
-        tick=tick,
-        progress=None,
-    )
 
 
 def _stored_state(trainer: Trainer, data: LearningData) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from avcil.data.presence import Presence
+from avcil.datasets import Benchmark
 from avcil.encoders.parts import EncoderPart
 from avcil.features import StoredClip
 from avcil.saved_models.learning_settings import LearningSettings
@@ -44,18 +45,6 @@ class UpdateClips:
             visual=None if self.visual is None else self.visual[order],
             presence=self.presence.take(order),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateSteps:
-    """The classes of each step. Unlike in a benchmark, the last step may have none, if all clips are of old classes."""
-
-    steps: tuple[tuple[str, ...], ...]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All classes in the order in which they were learned."""
-        return tuple(label for step in self.steps for label in step)
 
 
 class UpdateFeatures:
@@ -125,7 +114,7 @@ class UpdateData(LearningData):
     def __init__(
         self,
         features: UpdateFeatures,
-        steps: UpdateSteps,
+        steps: Benchmark,
         *,
         new: int,
         counts: Mapping[str, int],
