@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -61,92 +62,82 @@ class LocalRunner:
         self.jobs, self.threads = jobs, threads
 
     def outcomes(self, runs: Sequence[Job]) -> Iterator[Outcome]:
-        pending: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        finished: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        for run in runs:
-            pending.put(run)
-        workers = [_WorkerThread(pending, finished, self.threads) for _ in range(min(self.jobs, len(runs)))]
+        workers = [_Worker(self.threads) for _ in range(min(self.jobs, len(runs)))]
+        idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in workers:
+            idle.put(worker)
+
+        def train(run: Job) -> Outcome:
+            worker = idle.get()
+            try:
+                return worker.train(run)
+            finally:
+                idle.put(worker)
+
         try:
-            for worker in workers:
-                worker.start()
-            for _ in runs:
-                outcome = finished.get()
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                yield outcome
+            with ThreadPoolExecutor(max(1, len(workers))) as threads:
+                futures = [threads.submit(train, run) for run in runs]
+                try:
+                    for future in as_completed(futures):
+                        yield future.result()
+                finally:
+                    threads.shutdown(wait=False, cancel_futures=True)
+                    for worker in workers:
+                        worker.stop()
         finally:
             for worker in workers:
-                worker.stop()
-            for worker in workers:
-                worker.join()
                 worker.close()
 
 
-class _WorkerThread(threading.Thread):
-    """Sends runs to one worker process and waits for its replies."""
+class _Worker:
+    """A worker process, started when it is first used, and again if it was killed."""
 
-    def __init__(
-        self,
-        pending: queue.SimpleQueue[Job],
-        finished: queue.SimpleQueue[Outcome | BaseException],
-        threads: int,
-    ) -> None:
-        super().__init__(daemon=True)
-        self._pending, self._finished, self._threads = pending, finished, threads
-        self._worker: subprocess.Popen[str] | None = None
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._process: subprocess.Popen[str] | None = None
         self._stopped = False
         self._start_lock = threading.Lock()
 
-    def run(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while not self._stopped:
-                run = self._pending.get_nowait()
-                try:
-                    self._finished.put(self._train(run))
-                except BaseException as error:
-                    self._finished.put(error)
-                    return
-        self.stop()
+    def train(self, run: Job) -> Outcome:
+        """Send a run to the process and wait for its reply."""
+        process = self._running_process()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(asdict(run.config), default=str) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        if not line.endswith("\n"):
+            return Outcome(run=run, results=None, message=_exit_reason(process.wait()))
+        return Outcome(run=run, **json.loads(line))
 
     def stop(self) -> None:
-        """Kill the worker process; its run can be resumed."""
+        """Kill the process, from any thread; its run can be resumed."""
         with self._start_lock:
             self._stopped = True
-            if self._worker is not None:
-                self._worker.kill()
-                self._worker.wait()
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
 
     def close(self) -> None:
-        """Close the pipes of a worker process that has ended."""
-        if self._worker is not None:
-            for pipe in (self._worker.stdin, self._worker.stdout):
+        """Close the pipes of a process that has ended."""
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
                 assert pipe is not None
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _train(self, run: Job) -> Outcome:
-        worker = self._running_worker()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps(asdict(run.config), default=str) + "\n")
-            worker.stdin.flush()
-            line = worker.stdout.readline()
-        if not line.endswith("\n"):
-            return Outcome(run=run, results=None, message=_exit_reason(worker.wait()))
-        return Outcome(run=run, **json.loads(line))
-
-    def _running_worker(self) -> subprocess.Popen[str]:
+    def _running_process(self) -> subprocess.Popen[str]:
         with self._start_lock:
             if self._stopped:
                 raise AvcilError("stopped")
-            if self._worker is None or self._worker.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 self.close()
                 command = [sys.executable, "-P", "-m", "avcil.experiments.worker", str(self._threads)]
                 pipe = subprocess.PIPE
-                self._worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8")
-            return self._worker
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8")
+            return self._process
 
 
 def _exit_reason(code: int) -> str:
