@@ -1,8 +1,9 @@
-"""HTML from Jinja templates: the files *.html in the folder `templates` of a package. All values are escaped."""
+"""HTML and Markdown from Jinja templates, which are in the folder `templates` of a package."""
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 
 def render(package: str, template: str, **values: Any) -> Markup:
-    """Render a template. The result can be inserted into other templates without being escaped again.
+    """Render an HTML template. The result can be inserted into other templates without being escaped again.
 
     Args:
         package: The package that contains the template, for example "avcil.serve".
@@ -20,6 +21,21 @@ def render(package: str, template: str, **values: Any) -> Markup:
         values: Variables of the template. Strings are escaped, `Markup` is not.
     """
     return Markup(_environment(package).get_template(f"{template}.html").render(values))
+
+
+def render_markdown(package: str, template: str, **values: Any) -> str:
+    """Render the template NAME.md of a package. Values are not escaped; the filter `yaml` gives a YAML string."""
+    environment = Environment(
+        loader=PackageLoader(package),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = functools.partial(
+        json.dumps, ensure_ascii=False
+    )  # JSON strings are YAML strings
+    return environment.get_template(f"{template}.md").render(values)
 
 
 def macro(package: str, template: str, name: str, *values: Any) -> Markup:
