@@ -24,11 +24,9 @@ from avcil.inference.contribution_table import ContributionRow, ContributionTabl
 from avcil.inference.contributions import Contributions, contributions, margin
 from avcil.inference.network_attention import network_attention
 from avcil.inference.prediction import (
-    DEFAULT_ALPHA,
+    Predict,
     Prediction,
-    Thresholds,
     model_input,
-    no_thresholds,
     predict_features,
     usable_features,
     without_outliers,
@@ -140,19 +138,12 @@ class Explanation:
         )
 
 
-def explain(
-    state: SavedModel,
-    reader: ClipReader,
-    clip: Source,
-    *,
-    alpha: float = DEFAULT_ALPHA,
-    thresholds: Thresholds = no_thresholds,
-) -> Explanation:
+def explain(state: SavedModel, reader: ClipReader, clip: Source, predict: Predict) -> Explanation:
     """Predict a clip and explain the prediction; InputError if it cannot be read."""
     given = clip if isinstance(clip, ClipFeatures) else reader.features(clip)
     usable = usable_features(state.model, name_of(clip), given)
     features = without_outliers(state, usable)
-    prediction = predict_features(state, name_of(clip), given, alpha=alpha, thresholds=thresholds)
+    prediction = predict(name_of(clip), given)
     ranked = list(prediction.probabilities)
     runner_up = ranked[min(1, len(ranked) - 1)]
     pair = state.labels.index(prediction.label), state.labels.index(runner_up)

@@ -80,6 +80,10 @@ class Prediction:
         return f"only {100 * self.p_value:.2g} % of clips of known classes are as unusual"
 
 
+Predict = Callable[[str, ClipFeatures], Prediction]
+"""Predicts a clip from its name and its features."""
+
+
 def predict_labels(state: SavedModel, clips: Sequence[ClipFeatures]) -> list[str]:
     """The most probable class of each clip, without the background. Clips of equal shapes are predicted together.
 

@@ -23,7 +23,7 @@ from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.inference import hub, renaming
 from avcil.inference.clip_features import ClipArrays, ClipFeatures, ClipReader, Source, name_of
-from avcil.inference.prediction import Prediction, model_input, predict_features
+from avcil.inference.prediction import Predict, Prediction, model_input, predict_features
 from avcil.inference.rejection import Rejection, chosen_thresholds
 from avcil.methods.model import Model
 from avcil.runs.run_model import model_folder
@@ -286,19 +286,18 @@ class Recognizer:
         self, clip: Source, features: ClipFeatures, *, state: SavedModel | None = None
     ) -> Prediction:
         """Predict a clip whose features are already computed."""
-        state = state or self._state
-        return predict_features(
-            state, name_of(clip), features, alpha=self.alpha, thresholds=partial(self._thresholds, state)
-        )
+        return self._predictor(state or self._state)(name_of(clip), features)
+
+    def _predictor(self, state: SavedModel) -> Predict:
+        """The function that predicts with a state and the current rules of rejection."""
+        return partial(predict_features, state, alpha=self.alpha, thresholds=partial(self._thresholds, state))
 
     def explain(self, clip: Source) -> Explanation:
         """Predict a clip and explain the prediction: attention over the frames, contributions of the modalities."""
         from avcil.inference.explanation import explain
 
         state = self._state
-        return explain(
-            state, self.reader, clip, alpha=self.alpha, thresholds=partial(self._thresholds, state)
-        )
+        return explain(state, self.reader, clip, self._predictor(state))
 
     def timeline(
         self,
@@ -321,17 +320,8 @@ class Recognizer:
         """
         from avcil.inference.timeline import timeline
 
-        state = self._state
-        return timeline(
-            state,
-            self.reader,
-            path,
-            window=window,
-            hop=hop,
-            source=source,
-            alpha=self.alpha,
-            thresholds=partial(self._thresholds, state),
-        )
+        predict = self._predictor(self._state)
+        return timeline(predict, self.reader, path, window=window, hop=hop, source=source)
 
     # -- learning --------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, pairwise
@@ -11,12 +11,11 @@ from pathlib import Path
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import ReadClip
-from avcil.inference.clip_features import ClipFeatures, ClipReader, name_of
-from avcil.inference.prediction import DEFAULT_ALPHA, Prediction, Thresholds, no_thresholds, predict_features
+from avcil.inference.clip_features import ClipReader, name_of
+from avcil.inference.prediction import Predict, Prediction
 from avcil.media.probe import probe
 from avcil.media.reader import MediaReader
 from avcil.media.windows import ClipWindow, duration_of, read_windows, window_spans
-from avcil.saved_models.folder import SavedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +40,18 @@ class TimelineEvent:
 
 
 def timeline(
-    state: SavedModel,
+    predict: Predict,
     reader: ClipReader,
     path: Path | str,
     *,
     window: float = 2.0,
     hop: float = 0.5,
     source: MediaReader | None = None,
-    alpha: float = DEFAULT_ALPHA,
-    thresholds: Thresholds = no_thresholds,
 ) -> Iterator[TimelineEvent]:
     """Yield an event for each window of `window` seconds, one every `hop` seconds.
 
     An event begins halfway between the middle of the previous window and that of its own, and ends halfway between the
-    middle of its own window and that of the next. Arguments as for `Recognizer.timeline` and `predict_features`.
+    middle of its own window and that of the next. Arguments as for `Recognizer.timeline`.
 
     Raises:
         InputError: The file cannot be read.
@@ -64,12 +61,11 @@ def timeline(
     spec = reader.decode_spec
     read = source.read_windows if source else read_windows
     windows = read(path, spans, samplings=spec.samplings, sample_rate=spec.sample_rate)
-    predict = partial(predict_features, state, alpha=alpha, thresholds=thresholds)
     return _events(predict, reader, path, spans, windows)
 
 
 def _events(
-    predict: Callable[[str, ClipFeatures], Prediction],
+    predict: Predict,
     reader: ClipReader,
     path: Path,
     spans: list[tuple[float, float]],

@@ -264,6 +264,15 @@ def _best_track(container: InputContainer, kind: Literal["video", "audio"]) -> A
     return tracks[0] if tracks else None
 
 
+def video_track(tracks: StreamInfo) -> Any:
+    """The video track; `MediaError` if there is none, or if FFmpeg cannot decode it."""
+    if tracks.video is None:
+        raise MediaError("no video track")
+    if tracks.video.codec_context is None:
+        raise MediaError("the video track's codec is unknown to FFmpeg")
+    return tracks.video
+
+
 def seconds_of(stamp: int, base: Fraction) -> float:
     """A time stamp in seconds, ten times as fast as `float(stamp * base)`."""
     return stamp * base.numerator / base.denominator

@@ -34,6 +34,7 @@ from avcil.media.container import (
     open_media,
     seconds_of,
     stream_info,
+    video_track,
 )
 from avcil.media.frame_buffer import FrameBuffers, FrameRequest, sorted_times
 from avcil.media.skipping import CannotSkip, PacketSkipper
@@ -105,22 +106,12 @@ def _read(
     strict: bool,
     skip: bool,
 ) -> VideoFrames:
-    tracks = stream_info(container)
-    if tracks.video is None:
-        raise MediaError("no video track")
-    if tracks.video.codec_context is None:
-        raise MediaError("the video track's codec is unknown to FFmpeg")
+    track = video_track(stream_info(container))
     ordered = sorted_times(requests)
     times = np.array([time for time, _, _ in ordered])
-    skipper = (
-        PacketSkipper(tracks.video, timeline.origin, times)
-        if skip and PacketSkipper.supports(tracks.video)
-        else None
-    )
-    reader = TrackReader(
-        container, tracks.video, timeline, deadline, seek=seek, strict=strict, skipper=skipper
-    )
-    buffers = FrameBuffers(requests, tracks.video.sample_aspect_ratio)
+    skipper = PacketSkipper(track, timeline.origin, times) if skip and PacketSkipper.supports(track) else None
+    reader = TrackReader(container, track, timeline, deadline, seek=seek, strict=strict, skipper=skipper)
+    buffers = FrameBuffers(requests, track.sample_aspect_ratio)
     for position, (time, number, index) in enumerate(ordered):
         frame = reader.frame_at(time)
         if skipper is not None:

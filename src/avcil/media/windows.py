@@ -17,7 +17,15 @@ import numpy as np
 
 from avcil.errors import InputError
 from avcil.media.audio import DecodedAudio, read_audio
-from avcil.media.container import FFMPEG_ERRORS, Deadline, MediaError, open_media, reason_of, stream_info
+from avcil.media.container import (
+    FFMPEG_ERRORS,
+    Deadline,
+    MediaError,
+    open_media,
+    reason_of,
+    stream_info,
+    video_track,
+)
 from avcil.media.frame_buffer import FrameBuffers, FrameRequest, sorted_times
 from avcil.media.frames import TrackReader
 from avcil.media.probe import MediaInfo, probe
@@ -141,19 +149,15 @@ def _decoded(
     timeline: Timeline,
 ) -> Iterator[tuple[list[np.ndarray], tuple[str, ...]]]:
     with open_media(path, deadline) as container:
-        tracks = stream_info(container)
-        if tracks.video is None:
-            raise MediaError("no video track")
-        if tracks.video.codec_context is None:
-            raise MediaError("the video track's codec is unknown to FFmpeg")
-        reader = TrackReader(container, tracks.video, timeline, deadline, seek=False, strict=False)
+        track = video_track(stream_info(container))
+        reader = TrackReader(container, track, timeline, deadline, seek=False, strict=False)
         requests = [[FrameRequest.of(sampling, start, end) for sampling in samplings] for start, end in spans]
         wanted = (zip(sorted_times(own), repeat(k)) for k, own in enumerate(requests))
         open_windows: dict[int, FrameBuffers] = {}
         for (time, number, index), k in heapq.merge(*wanted):
             frame = reader.frame_at(time)
             if k not in open_windows:
-                open_windows[k] = FrameBuffers(requests[k], tracks.video.sample_aspect_ratio)
+                open_windows[k] = FrameBuffers(requests[k], track.sample_aspect_ratio)
             open_windows[k].put(number, index, frame)
             if open_windows[k].is_full:
                 buffers = open_windows.pop(k)
