@@ -20,13 +20,6 @@ def test_wrong_bytes_are_discarded_and_reported(server, tmp_path):
     assert len(behavior.requests) == 2
 
 
-def test_a_file_of_another_size_is_refused(server, tmp_path):
-    """A known size is compared before anything is fetched."""
-    base, _ = server
-    with pytest.raises(AvcilError, match="512000 bytes long where 5 were expected"):
-        download(f"{base}/file", tmp_path / "file", size=5, retry=QUICK)
-
-
 @pytest.mark.parametrize(
     ("statuses", "kind"), [([404], InputError), ([403], InputError), ([410], InputError)]
 )

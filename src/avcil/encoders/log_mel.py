@@ -29,6 +29,8 @@ from avcil.errors import InputError
 WINDOW = 640
 HOP = 160
 FFT = 1024
+HERTZ = (80.0, 7600.0)
+"""The range of the bands."""
 TEXTURE_TERMS = 8
 MAX_SEGMENTS = 1024
 CHANGE = 4
@@ -111,11 +113,9 @@ def standardized(values: np.ndarray) -> np.ndarray:
     return centered / (centered.std() + 1e-3)
 
 
-def mel_bands(
-    bands: int, sample_rate: int, fft: int, lowest: float = 80.0, highest: float = 7600.0
-) -> np.ndarray:
+def mel_bands(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float32, evenly spaced in mel = 2595 log10(1 + hertz / 700)."""
-    first, last = 2595 * np.log10(1 + np.array([lowest, highest]) / 700)
+    first, last = 2595 * np.log10(1 + np.array(HERTZ) / 700)
     edges = 700 * (10 ** (np.linspace(first, last, bands + 2) / 2595) - 1)
     hertz = np.arange(fft // 2 + 1) * sample_rate / fft
     rising = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]

@@ -9,23 +9,19 @@ import numpy as np
 
 from avcil.errors import InputError
 
+WINDOW, HOP = 0.025, 0.010
+"""Seconds."""
+LOWEST_HERTZ = 20.0
+RANGE_DB = 80.0
 
-def log_mel(
-    waveform: np.ndarray,
-    sample_rate: int,
-    bands: int = 64,
-    *,
-    window: float = 0.025,
-    hop: float = 0.010,
-    lowest: float = 20.0,
-    range_db: float = 80.0,
-) -> np.ndarray:
+
+def log_mel(waveform: np.ndarray, sample_rate: int, bands: int = 64) -> np.ndarray:
     """Log-mel spectrogram (B, T) float32 in decibels below the loudest cell, row 0 the lowest band.
 
-    Columns are Hann windows of `window` seconds every `hop` seconds; column t is centered at (t + 0.5) hops. The audio
+    Columns are Hann windows of `WINDOW` seconds every `HOP` seconds; column t is centered at (t + 0.5) hops. The audio
     is zero-padded on both sides, so T = ceil(N / hop). The filters are triangles of height 1, evenly spaced from
-    `lowest` Hz to half the sample rate on the mel scale m = 2595 log10(1 + f / 700) (O'Shaughnessy 1987). A cell is 10
-    log10 of its power relative to the largest, at least -`range_db`.
+    `LOWEST_HERTZ` to half the sample rate on the mel scale m = 2595 log10(1 + f / 700) (O'Shaughnessy 1987). A cell is
+    10 log10 of its power relative to the largest, at least -`RANGE_DB`.
 
     >>> log_mel(np.zeros(1600, np.float32), 16000).shape
     (64, 10)
@@ -34,28 +30,28 @@ def log_mel(
         raise InputError(
             f"log_mel needs audio (N,), N above 0, a sample rate and bands; not {waveform.shape}"
         )
-    size, step = max(2, round(window * sample_rate)), max(1, round(hop * sample_rate))
+    size, step = max(2, round(WINDOW * sample_rate)), max(1, round(HOP * sample_rate))
     columns = -(-len(waveform) // step)
     padded = np.zeros(columns * step + size, np.float64)
     padded[(size - step) // 2 :][: len(waveform)] = waveform
     pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[::step][:columns]  # (T, size)
     points = 1 << (size - 1).bit_length()
     power = np.abs(np.fft.rfft(pieces * np.hanning(size), points)) ** 2  # (T, points // 2 + 1)
-    cells = mel_triangles(bands, points, sample_rate, lowest) @ power.T  # (B, T)
+    cells = mel_triangles(bands, points, sample_rate) @ power.T  # (B, T)
     loudest = cells.max()
     if loudest <= 0:
-        return np.full(cells.shape, -range_db, np.float32)
-    floor = 10.0 ** (-range_db / 10)
+        return np.full(cells.shape, -RANGE_DB, np.float32)
+    floor = 10.0 ** (-RANGE_DB / 10)
     return (10 * np.log10(np.maximum(cells / loudest, floor))).astype(np.float32)
 
 
-def mel_triangles(bands: int, points: int, sample_rate: int, lowest: float) -> np.ndarray:
+def mel_triangles(bands: int, points: int, sample_rate: int) -> np.ndarray:
     """Triangular filters (B, points // 2 + 1) of height 1 over the bins of a `points`-point transform.
 
     A band narrower than a bin interpolates between the bins next to its center, so that no band is empty.
     """
     highest = sample_rate / 2
-    mels = np.linspace(_mel(min(lowest, highest / 2)), _mel(highest), bands + 2)
+    mels = np.linspace(_mel(min(LOWEST_HERTZ, highest / 2)), _mel(highest), bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1) * points / sample_rate  # in bins
     bins = np.arange(points // 2 + 1)
     low, center, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]

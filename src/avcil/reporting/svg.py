@@ -64,14 +64,14 @@ def svg(width: float, height: float, body: str, *, label: str, css: str = "") ->
     )
 
 
-def nice_ticks(low: float, high: float, about: int = 3) -> list[float]:
+def nice_ticks(low: float, high: float) -> list[float]:
     """Round numbers from at most `low` to at least `high`.
 
     >>> nice_ticks(0, 2.3)
     [0.0, 1.0, 2.0, 3.0]
     """
     span = high - low or abs(high) or 1.0
-    raw = span / about
+    raw = span / 3
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

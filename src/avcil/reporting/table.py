@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from avcil.runs.groups import MeanStd, RunGroup, group_runs
 from avcil.runs.run_files import RunRecord
-from avcil.utils.text_table import markdown_table, text_table
+from avcil.utils.text_table import text_table
 
 SUMMARY = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting")
 """Properties of `RunRecord` in the summary columns."""
@@ -72,13 +72,8 @@ def shown_steps(steps: int) -> list[int]:
     return [round(i * (steps - 1) / (MAX_STEPS - 1)) for i in range(MAX_STEPS)]
 
 
-def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
-    """A table of runs: method, modality, accuracy after each step, average, last, mean forgetting.
-
-    Args:
-        runs: Finished runs.
-        markdown: A Markdown table instead of columns aligned with spaces.
-    """
+def summary_table(runs: Sequence[RunRecord]) -> str:
+    """A table of finished runs: method, modality, accuracy after each step, average, last, mean forgetting."""
     groups = group_runs(runs)
     steps = max(group.steps for group in groups)
     columns = shown_steps(steps)
@@ -88,11 +83,7 @@ def summary_table(runs: Sequence[RunRecord], *, markdown: bool = False) -> str:
         header.insert(2, "seeds")
         for row, group in zip(rows, groups, strict=True):
             row.insert(2, str(len(group.runs)))
-    if not markdown:
-        return text_table(rows, header, names=2, rule=True) + "\n"
-    return (
-        markdown_table(header, [[cell.replace("|", "\\|") for cell in row] for row in rows], names=2) + "\n"
-    )
+    return text_table(rows, header, names=2, rule=True) + "\n"
 
 
 def _row(group: RunGroup, columns: Sequence[int]) -> list[str]:

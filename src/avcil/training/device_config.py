@@ -16,6 +16,8 @@ from avcil.utils.devices import choose_device
 
 EVALUATION_BYTES = {"cpu": 2**28, "cuda": 2**29}
 """Bytes of visual tokens per batch in evaluation, by device type, if memory is not short."""
+MAX_EVAL_BATCH = 256
+"""Clips per batch in evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class DeviceConfig:
         """`cpu`, or the product name of the GPU."""
         return torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu"
 
-    def eval_batch_size_for(self, clip_bytes: int, *, maximum: int = 256) -> int:
+    def eval_batch_size_for(self, clip_bytes: int) -> int:
         """Batch size for evaluation without gradients, for clips with `clip_bytes` bytes of tokens."""
         available = EVALUATION_BYTES[self.device.type] if self.eval_bytes is None else self.eval_bytes
-        return max(1, min(maximum, available // max(1, clip_bytes)))
+        return max(1, min(MAX_EVAL_BATCH, available // max(1, clip_bytes)))

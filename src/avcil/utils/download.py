@@ -43,7 +43,6 @@ def download(
     path: Path,
     *,
     sha256: str | None = None,
-    size: int | None = None,
     retry: RetryPolicy | None = None,
     offline_advice: str = "",
 ) -> Path:
@@ -53,7 +52,6 @@ def download(
         url: HTTP or HTTPS address.
         path: Destination.
         sha256: Expected checksum, also of an existing file; None uses the one that the Hugging Face Hub sends.
-        size: Expected length in bytes; None uses the one that the server sends.
         retry: When to retry.
         offline_advice: Advice for users without a connection, appended to the error message.
 
@@ -69,7 +67,7 @@ def download(
     with folder_lock(path.parent, "downloading"):
         if path.exists() and (sha256 is None or file_sha256(path) == sha256):
             return path
-        transfer = _resumed(Transfer(url=url, part=_sibling(path, ".part"), size=size, sha256=sha256))
+        transfer = _resumed(Transfer(url=url, part=_sibling(path, ".part"), sha256=sha256))
         transfer.stall = retry.stall
         transfer.on_headers = lambda: write_json(_sibling(path, ".part.json"), _state(transfer))
         with Progress(None, "B", title=path.name) as bar:
@@ -133,15 +131,14 @@ def _resumed(transfer: Transfer) -> Transfer:
     if state_file.exists():
         with contextlib.suppress(InputError):
             state = read_json(state_file)
-    same = isinstance(state, dict) and state.get("url") == transfer.url
-    for name in ("size", "sha256"):
-        given, noted = getattr(transfer, name), state.get(name) if same else None
-        same = same and (given is None or noted is None or given == noted)
-    if not same:
+    is_same = isinstance(state, dict) and state.get("url") == transfer.url
+    if is_same and transfer.sha256 is not None:
+        is_same = state.get("sha256") in (None, transfer.sha256)
+    if not is_same:
         transfer.discard()
         return transfer
-    transfer.size = transfer.size or state.get("size")
-    transfer.sha256, transfer.etag = transfer.sha256 or state.get("sha256"), state.get("etag")
+    transfer.size, transfer.etag = state.get("size"), state.get("etag")
+    transfer.sha256 = transfer.sha256 or state.get("sha256")
     return transfer
 
 

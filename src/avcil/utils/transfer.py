@@ -54,7 +54,7 @@ class Transfer:
     """Called when the headers are known, before data is written."""
 
     def __post_init__(self) -> None:
-        self.requested = (self.size, self.sha256)  # given by the caller, not by a server
+        self._expected_sha256 = self.sha256  # given by the caller, not by a server
 
     @property
     def downloaded(self) -> int:
@@ -110,8 +110,8 @@ class Transfer:
 
     def _restart(self, reason: str) -> NoReturn:
         self.discard()
-        self.size, self.sha256 = self.requested
-        self.etag = None
+        self.sha256 = self._expected_sha256
+        self.size = self.etag = None
         raise RetryableError(f"{reason}; starting again")
 
     def _start(self, response: http.client.HTTPResponse) -> int:
@@ -126,7 +126,7 @@ class Transfer:
             start, length = 0, response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
         if self.size is not None and total is not None and total != self.size:
-            if self.requested[0] is None and self.downloaded:
+            if self.downloaded:
                 self._restart("the file on the server has changed")
             raise AvcilError(
                 f"{self.url} is {total} bytes long where {self.size} were expected: the file was changed, or "

@@ -45,15 +45,12 @@ def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
         return _plain(machine.result)
 
 
-def stream_arrays(
-    file: BinaryIO, where: str, limits: Limits = STREAM_LIMITS
-) -> Iterator[tuple[str, np.ndarray]]:
+def stream_arrays(file: BinaryIO, where: str) -> Iterator[tuple[str, np.ndarray]]:
     """Read a pickled dict of numeric arrays, one array at a time. The file is read to its end.
 
     Args:
         file: The file.
         where: Name of the file in error messages.
-        limits: Limits of time and memory.
 
     Yields:
         Names and arrays, in the order of the file.
@@ -61,7 +58,7 @@ def stream_arrays(
     Raises:
         InputError: As for `load_npy`, or a name occurs twice, or a value is not a numeric array.
     """
-    machine = Machine(_buffered(file), where, limits, streaming=True)
+    machine = Machine(_buffered(file), where, STREAM_LIMITS, streaming=True)
     with machine.explained():
         _skip_npy_header(machine.file, where)
     yield from machine.run()
