@@ -16,10 +16,9 @@ from avcil.inference.learning import (
     joined_features,
     learning_of,
     read_features,
-    unknown_classes,
     updated,
 )
-from avcil.saved_models.folder import BACKGROUND, SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names
 

@@ -119,13 +119,6 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
     return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
 
 
-def unknown_classes(unknown: Sequence[str], classes: Sequence[str]) -> InputError:
-    """The error if a model with `classes` lacks some classes."""
-    return InputError(
-        f"this model has no class {', '.join(map(repr, unknown))}. Its classes: {', '.join(classes)}"
-    )
-
-
 def read_features(
     features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, progress: ProgressCallback
 ) -> tuple[list[tuple[int, ClipFeatures]], list[ClipProblem]]:

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from avcil.data.clips import check_labels
 from avcil.errors import InputError
-from avcil.inference.learning import unknown_classes
-from avcil.saved_models.folder import BACKGROUND, SavedModel
+from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 
 
 def rename(state: SavedModel, names: Mapping[str, str]) -> SavedModel:

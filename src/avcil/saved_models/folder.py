@@ -102,6 +102,13 @@ class SavedModel:
         return parts_of(spec["encoder"], spec["shape"][-1]) if spec else ()
 
 
+def unknown_classes(unknown: Sequence[str], classes: Sequence[str]) -> InputError:
+    """The error if a model with `classes` lacks some classes."""
+    return InputError(
+        f"this model has no class {', '.join(map(repr, unknown))}. Its classes: {', '.join(classes)}"
+    )
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors as safetensors, atomically."""
     content = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
