@@ -20,8 +20,9 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl
 
 
 def commands() -> list[str]:
-    """Every line that begins with curl, in order."""
-    return re.findall(r"^curl .*$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    """Every command that begins with curl, with its continuation lines, in order."""
+    text = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.findall(r"^curl .*$", text, flags=re.MULTILINE)
 
 
 @pytest.fixture
