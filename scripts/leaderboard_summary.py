@@ -46,10 +46,13 @@ def summary(work: Path) -> Iterator[str]:
 
 
 def _sources(names: Mapping[str, Sequence[str]]) -> str:
-    """The data sets of each stream; named once if they are the same."""
-    texts = {stream: ", ".join(found) for stream, found in names.items()}
-    same = set(texts.values())
-    return same.pop() if len(same) == 1 else "; ".join(f"`{stream}` {text}" for stream, text in texts.items())
+    """The data sets of the streams; those of several streams are named once."""
+    streams: dict[str, list[str]] = {}
+    for stream, found in names.items():
+        streams.setdefault(", ".join(found), []).append(f"`{stream}`")
+    if len(streams) == 1:
+        return next(iter(streams))
+    return "; ".join(f"{found} for {', '.join(having)}" for found, having in streams.items())
 
 
 def _means(columns: Sequence[Mapping[str, float]]) -> dict[str, float]:
