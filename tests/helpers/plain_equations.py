@@ -1,4 +1,4 @@
-"""The equations of the network, its losses, herding and Adam in plain PyTorch, float64, for `lock_step`.
+"""The equations of the network, its losses, herding and Adam in plain PyTorch, float64.
 
 B clips, T slices, S tokens, D width, C classes.
 """

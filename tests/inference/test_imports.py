@@ -24,6 +24,7 @@ print(json.dumps([predict, train]))
 """
 COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
 UNUSED = {
+    "jinja2",
     "scipy",
     "sklearn",
     "pandas",

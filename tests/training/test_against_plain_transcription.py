@@ -1,7 +1,8 @@
 """A whole run of AV-CIL against a loop written from the paper's equations with plain torch, step by step in float64.
 
 The loop shares the clips, the batches' rows and the exemplars with the run, and the weights that layers start with;
-network, losses, optimizer, growth, teacher and accuracy are its own. B clips, T slices, S tokens, D width, C classes.
+the equations of network, losses and optimizer are in `plain_equations`; D-AVSC, VAD, growth, teacher and accuracy are
+here. B clips, T slices, S tokens, D width, C classes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from plain_equations import (
+    DECAY,
+    LEARNING_RATE,
+    PlainAdam,
+    cross_entropy,
+    linear_scores,
+    logits,
+    plain_forward,
+    probabilities,
+    taskwise,
+    unit,
+)
 
 from avcil.features import FeatureStore
 from avcil.saved_models.folder import load_tensors
@@ -22,37 +35,13 @@ from avcil.training.run import Run
 
 OPTIONS = ("lambda_instance=0.3", "lambda_class=0.7", "vad_balance=0.4")
 LAMBDA_I, LAMBDA_C, LAMBDA = 0.3, 0.7, 0.4
-TAU, T_KD = 0.05, 2.0
-LEARNING_RATE, DECAY, BETA_1, BETA_2, EPSILON = 5e-3, 1e-3, 0.9, 0.999, 1e-8
-
-
-def plain_forward(w, a, V):
-    """Logits, f_a, f_v and both attention maps; softmax spelled out."""
-    p = torch.tanh(a @ w["audio_attention.weight"].T + w["audio_attention.bias"])
-    P = torch.tanh(V @ w["visual_attention.weight"].T + w["visual_attention.bias"])
-    powers = torch.exp(P * p[:, None, None, :])
-    A_s = powers / powers.sum(dim=2, keepdim=True)
-    u = (A_s * P).sum(dim=2)
-    powers = torch.exp(u * p[:, None, :])
-    A_t = powers / powers.sum(dim=1, keepdim=True)
-    x = (A_t * (A_s * V).sum(dim=2)).sum(dim=1)
-    f_a = (a @ w["audio_projection.weight"].T + w["audio_projection.bias"]).clamp(min=0)
-    f_v = (x @ w["visual_projection.weight"].T + w["visual_projection.bias"]).clamp(min=0)
-    return (f_a + f_v) @ w["head.weight"].T + w["head.bias"], f_a, f_v, A_s, A_t
-
-
-def probabilities(z):
-    powers = torch.exp(z - z.max(dim=1, keepdim=True).values)
-    return powers / powers.sum(dim=1, keepdim=True)
-
-
-def cross_entropy(z, y):
-    return -torch.log(probabilities(z)[torch.arange(len(y)), y]).mean()
+TAU = 0.05
 
 
 def plain_loss(w, old, a, V, y, n_c, sizes):
     """The specification's total, term by term; `old` is the teacher's weights, None at step 0."""
-    z, f_a, f_v, A_s, A_t = plain_forward(w, a, V)
+    now = plain_forward(w, a, V)
+    z = linear_scores(w, now.h)
     if old is None:
         return cross_entropy(z, y)
     N, n_e, K_old = len(y), len(y) - n_c, sum(sizes[:-1])
@@ -60,41 +49,18 @@ def plain_loss(w, old, a, V, y, n_c, sizes):
         n_c * cross_entropy(z[:n_c, K_old:], y[:n_c] - K_old) + n_e * cross_entropy(z[n_c:, :K_old], y[n_c:])
     ) / N
     with torch.no_grad():
-        z_old, _, _, A_s_old, A_t_old = plain_forward(old, a, V)
-    start = 0
-    for size in sizes[:-1]:
-        q = probabilities(z_old[:, start : start + size] / T_KD)
-        r = probabilities(z[:, start : start + size] / T_KD)
-        total = total + T_KD**2 * (q * (q.log() - r.log())).sum() / N
-        start += size
-    unit_a, unit_v = f_a / f_a.norm(dim=1, keepdim=True), f_v / f_v.norm(dim=1, keepdim=True)
-    log_g = torch.log(probabilities(unit_a @ unit_v.T / TAU))
+        before = plain_forward(old, a, V)
+    total = total + taskwise(z, linear_scores(old, before.h), sizes[:-1])
+    log_g = torch.log(probabilities(unit(now.f_a) @ unit(now.f_v).T / TAU))
     for i in range(N):
         total = total - LAMBDA_I * log_g[i, i] / N
         for j in range(N):
             if y[i] == y[j]:
                 total = total - LAMBDA_C * log_g[i, j] / N**2  # the release's form
-    spatial = (A_s_old[n_c:] * (A_s_old[n_c:] / A_s[n_c:]).log()).sum() / n_e
-    temporal = (A_t_old[n_c:] * (A_t_old[n_c:] / A_t[n_c:]).log()).sum() / n_e
+    A_s, A_t, A_s_old, A_t_old = now.A_s[n_c:], now.A_t[n_c:], before.A_s[n_c:], before.A_t[n_c:]
+    spatial = (A_s_old * (A_s_old / A_s).log()).sum() / n_e
+    temporal = (A_t_old * (A_t_old / A_t).log()).sum() / n_e
     return total + LAMBDA * spatial + (1 - LAMBDA) * temporal
-
-
-class PlainAdam:
-    """Adam with coupled weight decay, from its paper."""
-
-    def __init__(self, w):
-        self.m = {name: torch.zeros_like(value) for name, value in w.items()}
-        self.v = {name: torch.zeros_like(value) for name, value in w.items()}
-        self.t = 0
-
-    def step(self, w, gradients):
-        self.t += 1
-        for (name, value), g in zip(w.items(), gradients, strict=True):
-            g = g + DECAY * value
-            self.m[name] = BETA_1 * self.m[name] + (1 - BETA_1) * g
-            self.v[name] = BETA_2 * self.v[name] + (1 - BETA_2) * g**2
-            m, v = self.m[name] / (1 - BETA_1**self.t), self.v[name] / (1 - BETA_2**self.t)
-            w[name] = value - LEARNING_RATE * m / (v.sqrt() + EPSILON)
 
 
 def plain_run(store, recorded, sizes, epochs):
@@ -121,23 +87,21 @@ def plain_run(store, recorded, sizes, epochs):
             for rows, n_c in record["batches"][epoch]:
                 w = {name: value.detach().requires_grad_(True) for name, value in w.items()}
                 loss = plain_loss(w, old, a[rows], V[rows], y[rows], n_c, sizes[: step + 1])
-                gradients = torch.autograd.grad(loss, list(w.values()))
+                gradients = dict(zip(w, torch.autograd.grad(loss, list(w.values())), strict=True))
                 w = {name: value.detach() for name, value in w.items()}
                 adam.step(w, gradients)
                 sums.append(float(loss.detach()))
             losses.append(math.fsum(sums) / len(sums))
             held = of_split["val"] & (y < seen)
-            accuracy = float((plain_forward(w, a[held], V[held])[0].argmax(dim=1) == y[held]).double().mean())
+            accuracy = float((logits(w, a[held], V[held]).argmax(dim=1) == y[held]).double().mean())
             if accuracy > best:
                 best, best_w = accuracy, dict(w)
         w = best_w
         row = []
         for task in range(step + 1):
             first = sum(sizes[:task])
-            asked = of_split["test"] & (y >= first) & (y < first + sizes[task])
-            row.append(
-                float((plain_forward(w, a[asked], V[asked])[0].argmax(dim=1) == y[asked]).double().mean())
-            )
+            tested = of_split["test"] & (y >= first) & (y < first + sizes[task])
+            row.append(float((logits(w, a[tested], V[tested]).argmax(dim=1) == y[tested]).double().mean()))
         matrix.append(row)
     return losses, matrix, w
 

@@ -230,13 +230,13 @@ class _ClosedForm:
         graph, start, parts = self.graph, 0, []
         for matrix in matrices:
             columns = np.arange(start, start + len(matrix))
-            own = features
+            inputs = features
             if len(matrices) > 1:
-                own = graph.node(
+                inputs = graph.node(
                     "Gather", features, graph.constant("columns_of_block", columns), name="block", axis=1
                 )
             inverse = graph.constant("unknown_inverse", matrix)
-            parts.append(graph.node("MatMul", own, inverse, name="transformed"))
+            parts.append(graph.node("MatMul", inputs, inverse, name="transformed"))
             start += len(matrix)
         return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, name="transformed_all", axis=1)
 

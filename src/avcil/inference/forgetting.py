@@ -11,13 +11,7 @@ import torch
 
 from avcil.errors import InputError
 from avcil.inference.clip_features import Source
-from avcil.inference.learning import (
-    FeaturesOf,
-    joined_features,
-    learning_of,
-    read_features,
-    updated,
-)
+from avcil.inference.learning import FeaturesOf, joined_features, learning_of, read_features, updated
 from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names

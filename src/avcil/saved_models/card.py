@@ -13,7 +13,6 @@ from typing import Any
 from avcil.data.clips import one_line
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.learning_state import LearningState
-from avcil.utils.templates import render_markdown
 
 METRICS = {
     "average_incremental_accuracy": "accuracy, mean over the steps",
@@ -61,13 +60,13 @@ def model_card(
         license: A license identifier of the hub, such as cc-by-4.0.
         notes: Further limitations.
     """
+    from avcil.utils.templates import render_markdown  # loading a model does not need Jinja
+
     method = _method(description.get("method", kind))
     modality = description.get("modality", "?")
     tags = ["audio-visual", "class-incremental-learning", "video-classification", method, modality]
-    data, sample = (
-        description.get("data", {}),
-        None if learning is None else learning.tensors.get("sample.labels"),
-    )
+    data = description.get("data", {})
+    sample = None if learning is None else learning.tensors.get("sample.labels")
     return render_markdown(
         "avcil.saved_models",
         "card",
