@@ -1,4 +1,4 @@
-"""Run all attacks in docs/serving.md against a real `avcil serve` process, and print a table of results.
+"""Run all attacks in docs/how-to/serving.md against a real `avcil serve` process, and print a table of results.
 
     python benchmarks/serve_attack.py RUN CLIP [--only files,origins]
 
