@@ -17,13 +17,19 @@ def format_3(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     more, are 0 here; no version uses them.
     """
     saved = strip_prefix("moments", tensors)
-    audio, visual = (ClassMoments.from_tensors(strip_prefix(name, saved)) for name in ("audio", "visual"))
+    audio, visual = (_moments(strip_prefix(name, saved)) for name in ("audio", "visual"))
     joint = ClassMoments(0)
     joint.counts = tensors["complete_counts"]
     joint.means = torch.cat([audio.means, visual.means], dim=1)
     joint.within = torch.block_diag(audio.within, visual.within)
     others = {name: value for name, value in tensors.items() if not name.startswith(("moments.", "complete"))}
     return others | add_prefix("moments", joint.tensors())
+
+
+def _moments(tensors: dict[str, Tensor]) -> ClassMoments:
+    moments = ClassMoments(tensors["means"].shape[1])
+    moments.load(tensors)
+    return moments
 
 
 def dense_unknown_test(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

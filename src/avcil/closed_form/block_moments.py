@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from torch import Tensor
@@ -65,9 +66,8 @@ class BlockMoments:
 
     def without(self, features: Tensor, labels: Tensor) -> Self:
         """A copy without clips that were added: features (n, M), labels (n,)."""
-        other = type(self)(self.sizes)
-        pairs = zip(self.blocks, features.split(self.sizes, dim=1), strict=True)
-        other.blocks = [block.without(own, labels) for block, own in pairs]
+        other = copy.deepcopy(self)
+        other.remove(features, labels)
         return other
 
     def tensors(self) -> dict[str, Tensor]:
@@ -77,14 +77,9 @@ class BlockMoments:
             saved |= add_prefix(str(number), block.tensors())
         return saved
 
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], sizes: Sequence[int]) -> Self:
-        """Restore from `tensors`; InputError if they are inconsistent or of other sizes."""
-        new = cls(sizes)
-        new.blocks = [
-            Moments.from_tensors(strip_prefix(str(number), tensors)) for number in range(len(new.sizes))
-        ]
-        found = [block.width for block in new.blocks]
-        if found != new.sizes or len({block.classes for block in new.blocks}) > 1:
-            raise InputError(f"the saved moments have blocks of {found} features, not {new.sizes}")
-        return new
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` returned; InputError if it is invalid or of other sizes."""
+        for number, block in enumerate(self.blocks):
+            block.load(strip_prefix(str(number), tensors))
+        if len({block.classes for block in self.blocks}) > 1:
+            raise InputError("the saved moments of the blocks have different numbers of classes")

@@ -5,16 +5,17 @@ P features, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
-from avcil.closed_form.moments import ClassCounts, counts_without
+from avcil.closed_form.class_statistics import counts_without
 from avcil.errors import InputError
-from avcil.utils import checks
 
 
-class ClassGaussians(ClassCounts):
+class ClassGaussians:
     """Mean and scatter of each class; initially without classes.
 
     Args:
@@ -33,7 +34,12 @@ class ClassGaussians(ClassCounts):
         """For each class, moments that have only this class."""
 
     @property
-    def counts(self) -> Tensor:  # type: ignore[override]
+    def classes(self) -> int:
+        """C"""
+        return len(self.moments)
+
+    @property
+    def counts(self) -> Tensor:
         """(C,), float64."""
         return torch.tensor([moments.total for moments in self.moments], dtype=torch.float64)
 
@@ -85,21 +91,14 @@ class ClassGaussians(ClassCounts):
         by_class = [moments.tensors() for moments in self.moments]
         return {name: torch.stack([tensors[name] for tensors in by_class]) for name in by_class[0]}
 
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], width: int) -> ClassGaussians:
-        """Restore from `tensors`; InputError if they are invalid or do not have `width` features."""
-        classes = tensors.get("counts", torch.zeros(0)).numel()
-        shapes = {
-            "counts": (classes, 1),
-            "means": (classes, 1, width),
-            "within": (classes, width * (width + 1) // 2),
-        }
-        saved = {name: checks.tensor(tensors, name, shape) for name, shape in shapes.items()}
-        if (saved["counts"] < 0).any():
-            raise InputError("a class has a negative number of clips")
-        statistics = cls(width)
-        statistics.moments = [
-            ClassMoments.from_tensors({name: tensor[number] for name, tensor in saved.items()})
-            for number in range(classes)
-        ]
-        return statistics
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` returned; InputError if it is invalid or does not have P features."""
+        lengths = {tuple(tensor.shape[:1]) for tensor in tensors.values()}
+        if len(lengths) != 1 or lengths == {()}:
+            raise InputError("the saved statistics of the classes do not fit each other")
+        self.moments = []
+        for number in range(*lengths.pop()):
+            self.add_classes(1)
+            self.moments[-1].load({name: tensor[number] for name, tensor in tensors.items()})
+        if any(moments.classes != 1 for moments in self.moments):
+            raise InputError("the saved statistics have several classes in the place of one")

@@ -5,13 +5,12 @@ P features, C classes.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from avcil.closed_form.moments import ClassCounts, counts_without
-from avcil.errors import InputError
-from avcil.utils import checks
+from avcil.closed_form.class_statistics import ClassCounts, counts_without
 
 
 class ClassMeans(ClassCounts):
@@ -27,24 +26,8 @@ class ClassMeans(ClassCounts):
     2.0
     """
 
-    def __init__(self, width: int) -> None:
-        self.sums = torch.zeros(0, width, dtype=torch.float64)
-        """(C, P)"""
-        self.counts = torch.zeros(0, dtype=torch.float64)
-
-    @property
-    def bytes(self) -> int:
-        """Size of the saved tensors."""
-        return 8 * (self.sums.numel() + self.counts.numel())
-
-    def add_classes(self, count: int) -> None:
-        """Add `count` classes without clips."""
-        self.sums, self.counts = F.pad(self.sums, (0, 0, 0, count)), F.pad(self.counts, (0, count))
-
-    def remove_class(self, number: int) -> None:
-        """Remove class `number`; the numbers of later classes decrease by 1."""
-        keep = torch.arange(self.classes) != number
-        self.sums, self.counts = self.sums[keep], self.counts[keep]
+    AXES: ClassVar = {"sums": "CM", "counts": "C"}
+    sums: Tensor
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Add clips: features (n, P), labels (n,) below C."""
@@ -66,18 +49,3 @@ class ClassMeans(ClassCounts):
     def means(self) -> Tensor:
         """Class means (C, P); 0 for classes without clips."""
         return self.sums / self.counts.clamp(min=1)[:, None]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save."""
-        return {"sums": self.sums, "counts": self.counts}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], width: int) -> ClassMeans:
-        """Restore from `tensors`; InputError if they are invalid or do not have `width` features."""
-        statistics = cls(width)
-        classes = tensors.get("counts", torch.zeros(0)).numel()
-        statistics.counts = checks.tensor(tensors, "counts", (classes,))
-        statistics.sums = checks.tensor(tensors, "sums", (classes, width))
-        if (statistics.counts < 0).any():
-            raise InputError("a class has a negative number of clips")
-        return statistics

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from avcil.closed_form.moments import ClassCounts, Moments, counts_without
-from avcil.closed_form.symmetric import add_product, packed, unpacked
+from avcil.closed_form.class_statistics import ClassCounts, counts_without
+from avcil.closed_form.moments import Moments
+from avcil.closed_form.symmetric import add_product
 from avcil.errors import InputError
 
 CONSTANT = 1e-9
@@ -56,33 +57,21 @@ class ClassMoments(ClassCounts):
     (2.0, 2.0)
     """
 
-    def __init__(self, width: int) -> None:
-        self.counts = torch.zeros(0, dtype=torch.float64)
-        self.means = torch.zeros(0, width, dtype=torch.float64)
-        self.within = torch.zeros(width, width, dtype=torch.float64)
-
-    @property
-    def width(self) -> int:
-        """M"""
-        return self.within.shape[0]
+    AXES: ClassVar = {"within": "MM", "means": "CM", "counts": "C"}
+    within: Tensor
+    means: Tensor
 
     @property
     def bytes(self) -> int:
         """Size of the saved tensors: counts, means and one triangle of the scatter."""
         return 8 * (self.counts.numel() + self.means.numel() + self.width * (self.width + 1) // 2)
 
-    def add_classes(self, count: int) -> None:
-        """Add `count` classes without clips."""
-        self.counts = F.pad(self.counts, (0, count))
-        self.means = F.pad(self.means, (0, 0, 0, count))
-
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1.
 
         The scatter of its clips remains in `within`, which is not stored by class, if other classes have clips.
         """
-        keep = torch.arange(self.classes) != number
-        self.counts, self.means = self.counts[keep], self.means[keep]
+        super().remove_class(number)
         if not self.total:
             self.within.zero_()
 
@@ -150,13 +139,6 @@ class ClassMoments(ClassCounts):
         scatter = self.within.diagonal() + self.counts @ centered.square()
         return scatter / max(total - 1, 1.0)
 
-    def part(self, columns: Tensor) -> ClassMoments:
-        """A copy with the features `columns` (m,)."""
-        other = ClassMoments(0)
-        other.counts, other.means = self.counts.clone(), self.means[:, columns]
-        other.within = self.within[columns[:, None], columns]
-        return other
-
     def standardized(self, *, sizes: Sequence[int] | None = None) -> Standardized:
         """Moments of the centered and scaled features.
 
@@ -201,18 +183,6 @@ class ClassMoments(ClassCounts):
         """Set the scatter of constant features, a mask (M,), to 0."""
         self.within[constant] = 0.0
         self.within[:, constant] = 0.0
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save; only the upper triangle of the scatter, row by row."""
-        return {"within": packed(self.within), "means": self.means, "counts": self.counts}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> ClassMoments:
-        """Restore from `tensors`."""
-        moments = cls(0)
-        moments.counts, moments.means = tensors["counts"].clone(), tensors["means"].clone()
-        moments.within = unpacked(tensors["within"], moments.means.shape[1])
-        return moments
 
     def batch(self, features: Tensor, labels: Tensor) -> ClassMoments:
         """The moments of clips, over the same classes; arguments and errors as for `add`."""

@@ -17,7 +17,6 @@ from avcil.closed_form.symmetric import packed, unpacked
 from avcil.errors import InputError
 from avcil.utils import checks
 
-DOUBLE = (torch.float64,)
 MIN_OUTLIER_SAMPLE = 200
 """Learned clips without which no clip is called an outlier: with fewer, it would happen too often by chance."""
 
@@ -43,8 +42,8 @@ class HistogramUnknownTest:
     def from_tensors(cls, tensors: Mapping[str, Tensor], width: int) -> HistogramUnknownTest:
         """Restore from `tensors`."""
         size = (width * (width + 1) // 2,)
-        inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=DOUBLE), width)
-        counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=DOUBLE)
+        inverse = unpacked(checks.tensor(tensors, "oddity.inverse", size, dtypes=checks.DOUBLE), width)
+        counts = checks.tensor(tensors, "oddity.counts", (BINS,), dtypes=checks.DOUBLE)
         if bool((counts < 0).any()):
             raise InputError("the tensor 'oddity.counts' has negative values")
         return cls(inverse=inverse, histogram=NonconformityHistogram(counts))
@@ -93,9 +92,9 @@ class UnknownTest:
         """Restore from `tensors`; `shared` are the matrices of the heads of single modalities."""
         if "unknown.inverse" in tensors or sum(map(len, shared)) != width:
             size = (width * (width + 1) // 2,)
-            shared = [unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=DOUBLE), width)]
+            shared = [unpacked(checks.tensor(tensors, "unknown.inverse", size, dtypes=checks.DOUBLE), width)]
         count = tensors["unknown.seen"].numel() if "unknown.seen" in tensors else 0
-        distances = checks.tensor(tensors, "unknown.seen", (count,), dtypes=DOUBLE)
+        distances = checks.tensor(tensors, "unknown.seen", (count,), dtypes=checks.DOUBLE)
         if bool((distances.diff() < 0).any()):
             raise InputError("the tensor 'unknown.seen' must be ascending")
         return cls(inverses=shared, distances=distances)
@@ -162,11 +161,11 @@ class ClosedFormHead:
             unknown = HistogramUnknownTest.from_tensors(tensors, len(columns))
             known += ["oddity.inverse", "oddity.counts"]
         checks.no_others(tensors, known)
-        inverse_temperature = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
+        inverse_temperature = checks.tensor(tensors, "inverse_temperature", (), dtypes=checks.DOUBLE)
         return cls(
             columns=columns,
-            weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=DOUBLE),
-            bias=checks.tensor(tensors, "bias", (classes,), dtypes=DOUBLE),
+            weight=checks.tensor(tensors, "weight", (len(columns), classes), dtypes=checks.DOUBLE),
+            bias=checks.tensor(tensors, "bias", (classes,), dtypes=checks.DOUBLE),
             inverse_temperature=checks.positive(inverse_temperature, "the inverse temperature"),
             unknown=unknown,
         )

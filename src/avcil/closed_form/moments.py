@@ -12,41 +12,16 @@ again. All are float64.
 
 from __future__ import annotations
 
+import copy
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.symmetric import add_product, packed, unpacked
+from avcil.closed_form.class_statistics import ClassCounts, counts_without
+from avcil.closed_form.symmetric import add_product
 from avcil.errors import InputError
-
-
-class ClassCounts:
-    """The number of clips of each class."""
-
-    counts: Tensor
-    """(C,), float64."""
-
-    @property
-    def classes(self) -> int:
-        """C"""
-        return len(self.counts)
-
-    @property
-    def total(self) -> float:
-        """N"""
-        return float(self.counts.sum())
-
-
-def counts_without(counts: Tensor, removed: Tensor) -> Tensor:
-    """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
-    remaining = counts - removed
-    if (remaining < 0).any():
-        classes = ", ".join(map(str, (remaining < 0).nonzero()[:5, 0].tolist()))
-        raise InputError(
-            f"more clips are to be forgotten than were learned; numbers of the classes: {classes}. "
-            "Give only clips that were learned"
-        )
-    return remaining
 
 
 class Moments(ClassCounts):
@@ -59,25 +34,9 @@ class Moments(ClassCounts):
     30.0
     """
 
-    def __init__(self, width: int) -> None:
-        self.gram = torch.zeros(width, width, dtype=torch.float64)
-        self.sums = torch.zeros(width, 0, dtype=torch.float64)
-        self.counts = torch.zeros(0, dtype=torch.float64)
-
-    @property
-    def width(self) -> int:
-        """M"""
-        return self.gram.shape[0]
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory: 8 (M M + M C + C) bytes."""
-        return 8 * (self.gram.numel() + self.sums.numel() + self.counts.numel())
-
-    def add_classes(self, count: int) -> None:
-        """Add `count` classes without clips."""
-        self.sums = F.pad(self.sums, (0, count))
-        self.counts = F.pad(self.counts, (0, count))
+    AXES: ClassVar = {"gram": "MM", "sums": "MC", "counts": "C"}
+    gram: Tensor
+    sums: Tensor
 
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1.
@@ -87,30 +46,18 @@ class Moments(ClassCounts):
         """
         removed = self.sums[:, number][None]
         add_product(self.gram, removed, removed, factor=-1 / max(float(self.counts[number]), 1.0))
-        keep = torch.arange(self.classes) != number
-        self.sums, self.counts = self.sums[:, keep], self.counts[keep]
-
-    def copy(self) -> Moments:
-        """A deep copy."""
-        other = Moments(0)
-        other.gram, other.sums, other.counts = self.gram.clone(), self.sums.clone(), self.counts.clone()
-        return other
+        super().remove_class(number)
 
     def part(self, columns: Tensor) -> Moments:
         """The sums of the features `columns` (m,), ascending.
 
         Do not modify the result: if all features are selected, it is this object.
         """
-        if len(columns) == self.width:
-            return self
-        other = Moments(0)
-        other.gram, other.sums = self.gram[columns[:, None], columns], self.sums[columns]
-        other.counts = self.counts.clone()
-        return other
+        return self if len(columns) == self.width else super().part(columns)
 
     def without(self, features: Tensor, labels: Tensor) -> Moments:
         """A copy without clips that were added: features (n, M), labels (n,)."""
-        other = self.copy()
+        other = copy.deepcopy(self)
         other.remove(features, labels)
         return other
 
@@ -158,26 +105,3 @@ class Moments(ClassCounts):
         other.gram = self.within_scatter()
         add_product(other.gram, other.sums.T, means)
         return other
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save; only the upper triangle of the gram matrix, row by row."""
-        return {"gram": packed(self.gram), "sums": self.sums, "counts": self.counts}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> Moments:
-        """Restore from `tensors`; InputError if the shapes or dtypes are inconsistent."""
-        sums, counts, gram = (tensors.get(name, torch.empty(0)) for name in ("sums", "counts", "gram"))
-        width = len(sums) if sums.ndim else 0
-        fits = sums.ndim == 2 and counts.shape == sums.shape[1:] and gram.shape == (width * (width + 1) // 2,)
-        if (
-            not fits
-            or any(part.dtype != torch.float64 for part in (sums, counts, gram))
-            or (counts < 0).any()
-        ):
-            raise InputError(
-                f"the saved sums are inconsistent: gram {tuple(gram.shape)}, sums {tuple(sums.shape)}, "
-                f"counts {tuple(counts.shape)}"
-            )
-        moments = cls(0)
-        moments.gram, moments.sums, moments.counts = unpacked(gram, width), sums.clone(), counts.clone()
-        return moments

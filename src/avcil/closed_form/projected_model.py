@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
+from avcil.closed_form.single_head_model import SingleHeadModel
 from avcil.errors import InputError
 from avcil.utils import checks
 
@@ -43,10 +43,10 @@ class ProjectedModel(SingleHeadModel):
         size = hidden.shape[-1] if hidden.ndim else 0
         return {
             "projections": checks.tensor(
-                tensors, "projections", (len(random), random[0], width), dtypes=DOUBLE
+                tensors, "projections", (len(random), random[0], width), dtypes=checks.DOUBLE
             ),
             "hidden": checks.tensor(tensors, "hidden", (width, size), dtypes=(torch.float32,)),
-            "classifier": checks.tensor(tensors, "classifier", (size, classes), dtypes=DOUBLE),
+            "classifier": checks.tensor(tensors, "classifier", (size, classes), dtypes=checks.DOUBLE),
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avcil.closed_form.single_head_model import DOUBLE, SingleHeadModel
+from avcil.closed_form.single_head_model import SingleHeadModel
 from avcil.closed_form.symmetric import packed, unpacked
 from avcil.utils import checks
 
@@ -45,8 +45,10 @@ class QuadraticModel(SingleHeadModel):
     def check(cls, tensors: dict[str, Tensor], *, classes: int, sizes: list[int]) -> dict[str, Tensor]:
         width = sum(sizes)
         checks.no_others(tensors, ["means", "matrices"])
-        means = checks.tensor(tensors, "means", (classes, width), dtypes=DOUBLE)
-        triangles = checks.tensor(tensors, "matrices", (classes, width * (width + 1) // 2), dtypes=DOUBLE)
+        means = checks.tensor(tensors, "means", (classes, width), dtypes=checks.DOUBLE)
+        triangles = checks.tensor(
+            tensors, "matrices", (classes, width * (width + 1) // 2), dtypes=checks.DOUBLE
+        )
         return {
             "means": means,
             "matrices": torch.stack([unpacked(triangle, width) for triangle in triangles]),

@@ -10,41 +10,33 @@ solves a system of size n instead of M. Source: ACIL (Zhuang et al., NeurIPS 202
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from avcil.closed_form.symmetric import add_product, packed, unpacked
-from avcil.errors import InputError
+from avcil.closed_form.class_statistics import ClassStatistics
+from avcil.closed_form.symmetric import add_product
 
 BATCH = 256
 """Clips per update."""
 
 
-class RecursiveRidge:
-    """R (M, M) and Theta (M, C), float64."""
+class RecursiveRidge(ClassStatistics):
+    """R (M, M) and Theta (M, C).
+
+    Args:
+        width: M.
+        ridge: lambda.
+    """
+
+    AXES: ClassVar = {"inverse": "MM", "theta": "MC"}
+    inverse: Tensor
+    theta: Tensor
 
     def __init__(self, width: int, ridge: float) -> None:
-        self.inverse = torch.eye(width, dtype=torch.float64) / ridge
-        self.theta = torch.zeros(width, 0, dtype=torch.float64)
-
-    @property
-    def classes(self) -> int:
-        """C"""
-        return self.theta.shape[1]
-
-    @property
-    def bytes(self) -> int:
-        """Size in memory: 8 (M M + M C) bytes."""
-        return 8 * (self.inverse.numel() + self.theta.numel())
-
-    def add_classes(self, count: int) -> None:
-        """Add `count` classes."""
-        self.theta = F.pad(self.theta, (0, count))
-
-    def remove_class(self, number: int) -> None:
-        """Remove class `number`; the numbers of later classes decrease by 1."""
-        self.theta = self.theta[:, torch.arange(self.classes) != number]
+        super().__init__(width)
+        self.inverse.diagonal().fill_(1 / ridge)
 
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Add clips: features (n, M), targets (n, C)."""
@@ -65,21 +57,3 @@ class RecursiveRidge:
         """Leave-one-out residuals (n, C) of clips that were added."""
         leverage = ((features @ self.inverse) * features).sum(dim=1, keepdim=True)
         return (targets - features @ self.theta) / (1 - leverage).clamp(min=1e-6)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save; only the upper triangle of R."""
-        return {"inverse": packed(self.inverse), "theta": self.theta}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> RecursiveRidge:
-        """Restore from `tensors`; InputError if the shapes or dtypes are inconsistent."""
-        inverse, theta = (tensors.get(name, torch.empty(0)) for name in ("inverse", "theta"))
-        width = len(theta)
-        fits = theta.ndim == 2 and inverse.shape == (width * (width + 1) // 2,)
-        if not fits or any(part.dtype != torch.float64 for part in (inverse, theta)):
-            raise InputError(
-                f"the saved tensors are inconsistent: inverse {tuple(inverse.shape)}, theta {tuple(theta.shape)}"
-            )
-        new = cls(0, 1.0)
-        new.inverse, new.theta = unpacked(inverse, width), theta.clone()
-        return new

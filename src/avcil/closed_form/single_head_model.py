@@ -18,8 +18,6 @@ from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils import checks
 
-DOUBLE = (torch.float64,)
-
 
 class SingleHeadModel(EmbeddedModel, ABC):
     """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its weights.
@@ -91,7 +89,7 @@ class SingleHeadModel(EmbeddedModel, ABC):
             InputError: They are invalid or inconsistent.
         """
         arguments = read_embedding(config, tensors)
-        factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=DOUBLE)
+        factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=checks.DOUBLE)
         weights = {
             name: tensor
             for name, tensor in tensors.items()

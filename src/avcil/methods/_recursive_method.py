@@ -50,16 +50,12 @@ class RecursiveMethod(StepwiseMethod):
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
         assert self.embedding is not None
-        numbers = range(len(self.embedding.blocks))
-        self.streams = tuple(
-            RecursiveRidge.from_tensors(strip_prefix(f"stream{n}", tensors)) for n in numbers
-        )
+        self.streams = tuple(RecursiveRidge(size, 1.0) for size in self.embedding.sizes)
+        for number, stream in enumerate(self.streams):
+            stream.load(strip_prefix(f"stream{number}", tensors))
         self.classes = self.streams[0].classes
-        shapes = [(stream.theta.shape[0], stream.classes) for stream in self.streams]
-        if shapes != [(size, self.classes) for size in self.embedding.sizes]:
-            raise InputError(
-                f"the saved streams have the shapes {shapes}, which do not fit the embedding of {self.embedding.sizes}"
-            )
+        if any(stream.classes != self.classes for stream in self.streams):
+            raise InputError("the saved streams have different numbers of classes")
 
     @property
     def statistics_bytes(self) -> int:

@@ -16,20 +16,6 @@ from avcil.utils import checks
 from avcil.utils.tensor_names import strip_prefix
 
 
-def saved_moments(tensors: dict[str, Tensor], width: int, classes: int | None = None) -> ClassMoments:
-    """Moments of `width` features; InputError if a tensor has a wrong shape, or there are not `classes` classes."""
-    if classes is None:
-        classes = tensors["counts"].numel() if "counts" in tensors else 0
-    checked = {
-        "counts": checks.tensor(tensors, "counts", (classes,)),
-        "means": checks.tensor(tensors, "means", (classes, width)),
-        "within": checks.tensor(tensors, "within", (width * (width + 1) // 2,)),
-    }
-    if (checked["counts"] < 0).any():
-        raise InputError("a class has a negative number of clips")
-    return ClassMoments.from_tensors(checked)
-
-
 def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> CalibrationSample:
     """The calibration sample of `width` features; InputError if a tensor has a wrong shape."""
     labels = tensors.get("labels")
@@ -95,10 +81,18 @@ def _moments_by_modality(
     """Moments of modalities, with which the names of their tensors begin."""
     checks.no_others({name.partition(".")[0]: tensor for name, tensor in tensors.items()}, widths)
     return {
-        modality: saved_moments(own, width, classes)
+        modality: _moments(own, width, classes)
         for modality, width in widths.items()
         if (own := strip_prefix(modality, tensors))
     }
+
+
+def _moments(tensors: dict[str, Tensor], width: int, classes: int) -> ClassMoments:
+    moments = ClassMoments(width)
+    moments.load(tensors)
+    if moments.classes != classes:
+        raise InputError(f"the saved moments have {moments.classes} classes; expected are {classes}")
+    return moments
 
 
 def _moments_before_format_5(
@@ -113,7 +107,7 @@ def _moments_before_format_5(
     if "gram" in saved:
         complete = _moments_of_format_2(saved, strip_prefix("embedding", tensors), width)
     else:
-        complete = saved_moments(saved, width, classes)
+        complete = _moments(saved, width, classes)
     columns = torch.arange(width).split(list(widths.values()))
     found = {modality: complete.part(own) for modality, own in zip(widths, columns, strict=True)}
     incomplete = _moments_by_modality(strip_prefix("incomplete", tensors), widths, classes)
@@ -141,10 +135,9 @@ def _moments_of_format_2(
         for name in ("mean", "inverse_deviation")
     )
     scale = torch.where(inverse > 0, 1 / inverse.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-    counts = moments["counts"] if "counts" in moments else torch.zeros(0)
-    checks.tensor(moments, "sums", (width, counts.numel()))
-    checks.tensor(moments, "gram", (width * (width + 1) // 2,))
-    converted = ClassMoments.of(Moments.from_tensors(moments))
+    sums = Moments(width)
+    sums.load(moments)
+    converted = ClassMoments.of(sums)
     converted.means = mean + converted.means * scale
     converted.within = converted.within * scale * scale[:, None]
     return converted

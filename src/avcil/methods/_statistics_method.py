@@ -6,6 +6,7 @@ B clips of a batch, n of the current step, k of the calibration sample, M featur
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -35,6 +36,7 @@ class Statistics(Protocol):
     def add(self, features: Tensor, labels: Tensor) -> None: ...
     def remove(self, features: Tensor, labels: Tensor) -> None: ...
     def tensors(self) -> dict[str, Tensor]: ...
+    def load(self, tensors: Mapping[str, Tensor]) -> None: ...
 
 
 S = TypeVar("S", bound=Statistics)
@@ -51,10 +53,6 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
     @abstractmethod
     def new_statistics(self, width: int) -> S:
         """Statistics of `width` features, without classes."""
-
-    @abstractmethod
-    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> S:
-        """Restore saved statistics; InputError if they are invalid or do not have `width` features."""
 
     def make_head_states(self) -> list[HeadState]:
         assert self.embedding is not None
@@ -132,7 +130,8 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.load_common(tensors)
         assert self.embedding is not None
-        self.statistics = self.load_statistics(strip_prefix("moments", tensors), sum(self.embedding.sizes))
+        self.statistics = self.new_statistics(sum(self.embedding.sizes))
+        self.statistics.load(strip_prefix("moments", tensors))
         self.classes = self.statistics.classes
         sample = strip_prefix("sample", tensors)  # models before 0.2 have none
         self.sample = saved_sample(sample, sum(self._widths), self.classes) if sample else self._new_sample()
@@ -150,14 +149,6 @@ class MomentsMethod(StatisticsMethod[Moments]):
 
     def new_statistics(self, width: int) -> Moments:
         return Moments(width)
-
-    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> Moments:
-        moments = Moments.from_tensors(tensors)
-        if moments.width != width:
-            raise InputError(
-                f"the saved moments have {moments.width} features, but the embedding has {width}"
-            )
-        return moments
 
     def moments_of(self, state: HeadState) -> Moments:
         """The moments of the features that a head uses."""

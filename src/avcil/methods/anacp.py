@@ -93,10 +93,6 @@ class Anacp(SingleHeadMethod[BlockMoments]):
         assert self.embedding is not None
         return BlockMoments(self.embedding.sizes)
 
-    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> BlockMoments:
-        assert self.embedding is not None
-        return BlockMoments.from_tensors(tensors, self.embedding.sizes)
-
     def weights(self, statistics: BlockMoments) -> dict[str, Tensor]:
         vectors, *random = statistics.blocks
         means = vectors.means() / vectors.width**0.5

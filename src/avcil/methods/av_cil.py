@@ -34,7 +34,6 @@ from avcil.methods._head_classifiers import (
     corrected_head,
     exemplar_classifier,
 )
-from avcil.methods._saved_statistics import saved_moments
 from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
 from avcil.nn.network import Network, NetworkOutput
@@ -120,8 +119,11 @@ class AvCil(SsIl):
         return {} if self.statistics is None else self.statistics.tensors()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        means = tensors.get("means", torch.empty(0))
-        self.statistics = saved_moments(tensors, means.shape[-1]) if tensors else None
+        self.statistics = None
+        if tensors:
+            means = tensors.get("means", torch.empty(0))
+            self.statistics = ClassMoments((0, *means.shape)[-1])
+            self.statistics.load(tensors)
 
     @property
     def uses_teacher_attention(self) -> bool:

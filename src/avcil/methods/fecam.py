@@ -66,9 +66,6 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
     def new_statistics(self, width: int) -> ClassGaussians:
         return ClassGaussians(width)
 
-    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> ClassGaussians:
-        return ClassGaussians.from_tensors(tensors, width)
-
     def weights(self, statistics: ClassGaussians) -> dict[str, Tensor]:
         return {
             "means": torch.cat([moments.means for moments in statistics.moments]),

@@ -57,9 +57,6 @@ class Ncm(StatisticsMethod[ClassMeans]):
     def new_statistics(self, width: int) -> ClassMeans:
         return ClassMeans(width)
 
-    def load_statistics(self, tensors: dict[str, Tensor], width: int) -> ClassMeans:
-        return ClassMeans.from_tensors(tensors, width)
-
     def head(self, state: HeadState) -> ClosedFormHead:
         assert self.statistics is not None
         assert self.sample is not None

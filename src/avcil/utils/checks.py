@@ -19,6 +19,7 @@ MAX_INTEGER = 1 << 20
 CHUNK = 1 << 24
 """Number of elements that are checked together."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DOUBLE = (torch.float64,)
 T = TypeVar("T")
 _TYPE_NAMES = {str: "a string", bool: "true or false", list: "a list", dict: "a JSON object"}
 
