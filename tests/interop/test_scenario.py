@@ -14,7 +14,7 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore
 from avcil.interop.scenario import as_scenario
 from avcil.interop.torch_dataset import pooled
-from avcil.streams.registry import stream_names
+from avcil.streams.registry import STREAMS
 
 TEXTS = {
     "few-shot": "few-shot,ways=2,shots=2",
@@ -90,7 +90,7 @@ def test_class_incremental(store):
     assert [len(experience.dataset) for experience in scenario.train_stream[:2]] == [16, 8]
 
 
-@pytest.mark.parametrize("name", stream_names())
+@pytest.mark.parametrize("name", STREAMS.names())
 def test_every_stream(name, store, tmp_path, monkeypatch):
     """Each training clip arrives at most once; no test clip comes before its class."""
     lines = [f"{clip.clip_id},{'ab'[row % 2]}\n" for row, clip in enumerate(FeatureStore(store).clips)]

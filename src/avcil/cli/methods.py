@@ -18,13 +18,13 @@ class Args:
 
 def run(args: Args) -> None:
     """Print the list, or the options of the given methods."""
-    from avcil.methods.registry import INSTALLED, load_method, usable_methods
+    from avcil.methods.registry import METHODS, load_method
     from avcil.utils.options import describe_options
     from avcil.utils.text_table import text_table
 
     if not args.names:
-        methods, problems = usable_methods()
-        rows = [[name, INSTALLED.described(name, method.summary)] for name, method in methods.items()]
+        methods, problems = METHODS.usable()
+        rows = [[name, METHODS.described(name, method.summary)] for name, method in methods.items()]
         print(text_table(rows, names=2))
         for problem in problems:
             print(f"\ncannot be used: {problem}")
@@ -32,6 +32,6 @@ def run(args: Args) -> None:
         return
     for name in args.names:
         method = load_method(name)
-        print(f"{name}: {INSTALLED.described(name, method.summary)}")
+        print(f"{name}: {METHODS.described(name, method.summary)}")
         print(f"  modalities: {', '.join(method.modalities)}; exemplars: {method.rehearsal}")
         print("\n".join(describe_options(method.Options)))

@@ -18,15 +18,15 @@ class Args:
 
 def run(args: Args) -> None:
     """Print the list, or the options of the named streams."""
-    from avcil.streams.registry import INSTALLED, stream_names, stream_type
+    from avcil.streams.registry import STREAMS
     from avcil.utils.options import describe_options
     from avcil.utils.text_table import text_table
 
     if not args.names:
-        kinds, problems = INSTALLED.usable(stream_names(), stream_type)
+        kinds, problems = STREAMS.usable()
         print(
             text_table(
-                [[name, INSTALLED.described(name, kind.summary)] for name, kind in kinds.items()], names=2
+                [[name, STREAMS.described(name, kind.summary)] for name, kind in kinds.items()], names=2
             )
         )
         for problem in problems:
@@ -37,9 +37,9 @@ def run(args: Args) -> None:
         )
         return
     for name in args.names:
-        kind = stream_type(name)
+        kind = STREAMS.load(name)
         steps = "--classes-per-step, --steps or --benchmark" if kind.uses_steps else "the stream itself"
-        print(f"{name}: {INSTALLED.described(name, kind.summary)}\n  tasks are defined by {steps}")
+        print(f"{name}: {STREAMS.described(name, kind.summary)}\n  tasks are defined by {steps}")
         if prescribed := kind(kind.Options()).settings():
             print(
                 "  fixed options: " + ", ".join(f"--{k.replace('_', '-')} {v}" for k, v in prescribed.items())

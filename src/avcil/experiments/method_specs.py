@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avcil.errors import InputError, unknown_name
-from avcil.methods.registry import INSTALLED, method_names
+from avcil.methods.registry import METHODS, method_names
 
 AV_CIL_CLASSIFIERS = ("nme", "wa", "bic", "blade-exemplars", "blade-statistics")
 """Classifiers that can replace AV-CIL's head."""
@@ -102,7 +102,7 @@ def parse_method_spec(word: str) -> MethodSpec:
     if name in VARIANTS and name in method_names():
         raise InputError(
             f"{name} is a variant of {VARIANTS[name][0]} in avcil, and a method of the package "
-            f"{INSTALLED.package_of(name)}. Choose another name in the package"
+            f"{METHODS.package_of(name)}. Choose another name in the package"
         )
     if name.endswith(".py") or (name not in VARIANTS and name in method_names()):
         method = name

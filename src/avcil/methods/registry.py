@@ -6,21 +6,19 @@ group `avcil.methods` (docs/adding-a-method.md).
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avcil.errors import InputError, unknown_name
-from avcil.utils.entry_points import EntryPointGroup, classes_of, module_names
+from avcil.errors import InputError
+from avcil.utils.class_registry import ClassRegistry
 from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
 
-_NOT_METHODS = {"base", "exemplars", "model", "registry"}
 RENAMED = {
     "whole_tokens": "needs_all_tokens",
     "fresh_start": "trains_from_scratch",
@@ -33,18 +31,32 @@ _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """Methods that `load_method` loaded from files, by name."""
 
 
+def _check_names(method: type[Method], name: str) -> None:
+    """Refuse attributes that were renamed: without effect, they would change the training."""
+    if old := [attribute for attribute in RENAMED if attribute in vars(method)]:
+        raise InputError(
+            f"{name}: {method.__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
+        )
+
+
+METHODS = ClassRegistry(
+    "avcil.methods",
+    Path(__file__).parent,
+    {"base", "exemplars", "model", "registry"},
+    noun="method",
+    base="Method",
+    check=_check_names,
+)
+
+
 def builtin_names() -> list[str]:
     """Names of the methods that come with avcil; imports none of them."""
-    return module_names(Path(__file__).parent, _NOT_METHODS)
-
-
-INSTALLED = EntryPointGroup("avcil.methods", "method", taken=builtin_names)
-"""Methods of installed packages."""
+    return METHODS.builtin_names()
 
 
 def method_names() -> list[str]:
     """Names of the methods of avcil and of installed packages; imports no method."""
-    return sorted([*builtin_names(), *INSTALLED.names()])
+    return METHODS.names()
 
 
 def load_method(name: str) -> type[Method]:
@@ -56,27 +68,17 @@ def load_method(name: str) -> type[Method]:
     Raises:
         InputError: There is no such method, or its code cannot be loaded.
     """
-    from avcil.methods.base import ClosedFormMethod, Method
+    from avcil.methods.base import ClosedFormMethod
 
-    if name in builtin_names():
-        return _only_method(importlib.import_module(f"avcil.methods.{name.replace('-', '_')}"), name)
-    if name in INSTALLED.names():
-        method: type[Method] = INSTALLED.load(name, Method)
-        _check_names(method, name)
-        return method
-    if not name.endswith(".py"):
-        raise unknown_name("method", name, method_names())
-    method = _only_method(_import_file(Path(name)), name)
-    if issubclass(method, ClosedFormMethod):
+    is_file = name.endswith(".py")
+    method: type[Method] = (
+        METHODS.only_class(_import_file(Path(name)), name) if is_file else METHODS.load(name)
+    )
+    if is_file and issubclass(method, ClosedFormMethod):
         if method.name in method_names():  # saved models would be loaded with the other method
             raise InputError(f"{name}: the name {method.name} is used by another method. Choose another name")
         _FROM_FILES[method.name] = method
     return method
-
-
-def usable_methods() -> tuple[dict[str, type[Method]], list[str]]:
-    """All methods of avcil and of installed packages by name, and the reasons for which others cannot be used."""
-    return INSTALLED.usable(method_names(), load_method)
 
 
 def method_of_kind(kind: str) -> type[Method]:
@@ -98,26 +100,6 @@ def method_of_kind(kind: str) -> type[Method]:
         "your own, name the file first: in Python avcil.methods.registry.load_method('FILE.py'), at the command line "
         "avcil predict --method-file FILE.py"
     )
-
-
-def _only_method(module: Any, name: str) -> type[Method]:
-    from avcil.methods.base import Method
-
-    methods = classes_of(module, Method)
-    if len(methods) != 1:
-        raise InputError(
-            f"{name} must define exactly one class deriving from Method; it defines {len(methods)}"
-        )
-    _check_names(methods[0], name)
-    return methods[0]
-
-
-def _check_names(method: type[Method], name: str) -> None:
-    """Refuse attributes that were renamed: without effect, they would change the training."""
-    if old := [attribute for attribute in RENAMED if attribute in vars(method)]:
-        raise InputError(
-            f"{name}: {method.__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
-        )
 
 
 def _import_file(path: Path) -> Any:

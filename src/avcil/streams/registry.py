@@ -5,7 +5,6 @@ Installed packages register streams as entry points of the group `avcil.streams`
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avcil.datasets.benchmark import Benchmark
-from avcil.errors import InputError, unknown_name
+from avcil.errors import InputError
 from avcil.features import StoredClip
-from avcil.utils.entry_points import EntryPointGroup, classes_of, module_names
+from avcil.utils.class_registry import ClassRegistry
 from avcil.utils.options import fill_options
 
 if TYPE_CHECKING:
     from avcil.streams.base import Stream, StreamType
 
 DEFAULT = "class-incremental"
-_NOT_STREAMS = {"base", "registry"}
+STREAMS = ClassRegistry(
+    "avcil.streams", Path(__file__).parent, {"base", "registry"}, noun="stream", base="StreamType"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,37 +82,6 @@ class StreamSpec:
         return replace(stream, task_of_row=tasks, hidden=hidden)
 
 
-def builtin_names() -> list[str]:
-    """Names of the streams that come with avcil; imports none of them."""
-    return module_names(Path(__file__).parent, _NOT_STREAMS)
-
-
-INSTALLED = EntryPointGroup("avcil.streams", "stream", taken=builtin_names)
-"""Streams of installed packages."""
-
-
-def stream_names() -> list[str]:
-    """Names of the streams of avcil and of installed packages, without importing them."""
-    return sorted([*builtin_names(), *INSTALLED.names()])
-
-
-def stream_type(name: str) -> type[StreamType]:
-    """The class of a stream.
-
-    Raises:
-        InputError: There is no stream of that name, or the code of its package cannot be loaded.
-    """
-    from avcil.streams.base import StreamType
-
-    if name in builtin_names():
-        (kind,) = classes_of(importlib.import_module(f"avcil.streams.{name.replace('-', '_')}"), StreamType)
-        return kind
-    if name not in INSTALLED.names():
-        raise unknown_name("stream", name, stream_names())
-    registered: type[StreamType] = INSTALLED.load(name, StreamType)
-    return registered
-
-
 def parse_stream(text: str) -> StreamSpec:
     """The stream that `NAME[,OPTION=VALUE...]` names.
 
@@ -121,7 +91,7 @@ def parse_stream(text: str) -> StreamSpec:
     >>> parse_stream("few-shot,shots=3").options
     {'base': 0, 'ways': 5, 'shots': 3}
     """
-    name, *words = text.split(",")
+    name, *words = map(str.strip, text.split(","))
     values = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -130,7 +100,5 @@ def parse_stream(text: str) -> StreamSpec:
                 f"options of a stream are NAME,OPTION=VALUE, as in few-shot,shots=5; not {text!r}"
             )
         values[key.strip()] = value.strip()
-    kind = stream_type(name.strip())
-    return StreamSpec(
-        name=name.strip(), kind=kind(fill_options(kind.Options, values, owner=f"stream {name.strip()}"))
-    )
+    kind = STREAMS.load(name)
+    return StreamSpec(name=name, kind=kind(fill_options(kind.Options, values, owner=f"stream {name}")))

@@ -16,13 +16,11 @@ from avcil.errors import InputError
 from avcil.features import FeatureStore, StoredClip
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.exemplars import ExemplarMemory
-from avcil.methods.registry import INSTALLED as METHODS
-from avcil.methods.registry import load_method, parse_options
+from avcil.methods.registry import METHODS, load_method, parse_options
 from avcil.runs.run_config import RunConfig
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.streams.base import Stream, StreamType
-from avcil.streams.registry import INSTALLED as STREAMS
-from avcil.streams.registry import StreamSpec, parse_stream
+from avcil.streams.registry import STREAMS, StreamSpec, parse_stream
 from avcil.training.config import DEFAULT_EXEMPLARS_PER_CLASS, TrainConfig
 from avcil.training.device_config import DeviceConfig
 from avcil.training.distributed import ProcessGroup
@@ -51,7 +49,7 @@ class Resolved:
     def packages(self) -> str | None:
         """Installed packages that the method and the stream come from, with versions; None: avcil alone."""
         names = ((METHODS, self.config.method), (STREAMS, self.spec.name))
-        packages = {group.package_of(name) for group, name in names if name in group.names()}
+        packages = {known.package_of(name) for known, name in names if name in known.installed_names()}
         return ", ".join(sorted(packages)) or None
 
     def new_memory(self) -> ExemplarMemory | None:

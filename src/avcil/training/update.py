@@ -18,7 +18,7 @@ from avcil.datasets import Benchmark
 from avcil.errors import InputError
 from avcil.methods.base import ClosedFormMethod, GradientMethod, Method
 from avcil.methods.model import Model
-from avcil.methods.registry import load_method, method_names, usable_methods
+from avcil.methods.registry import METHODS, load_method, method_names
 from avcil.nn.network import Network
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.saved_models.learning_state import LearningState
@@ -162,7 +162,7 @@ def learns_incomplete_clips(learning: LearningState) -> bool:
 
 def closed_form_method_names() -> list[str]:
     """Names of the closed-form methods."""
-    return [name for name, method in usable_methods()[0].items() if issubclass(method, ClosedFormMethod)]
+    return [name for name, method in METHODS.usable()[0].items() if issubclass(method, ClosedFormMethod)]
 
 
 def _trainer(method_class: type[Method], learning: LearningState, data: UpdateData, model: Model) -> Trainer:
