@@ -41,10 +41,8 @@ def add_closed_form(
     builder = _ClosedForm(graph, model)
     head = model.heads[modality]
     features = builder.features(builder.vectors(audio, visual), head.columns)
-    raw = graph.node("MatMul", features, graph.constant("head_weight", head.weight), name="head_product")
-    raw = graph.node("Add", raw, graph.constant("head_bias", head.bias), name="raw_scores")
-    factor = graph.number("inverse_temperature", head.inverse_temperature)
-    scores = graph.node("Mul", raw, factor, name="scaled_scores")
+    raw = graph.affine(features, head.weight, head.bias, name="raw_scores")
+    scores = graph.node("Mul", raw, head.inverse_temperature, name="scaled_scores")
     return scores, None if head.unknown is None else builder.p_values(head.unknown, features, raw)
 
 
@@ -52,15 +50,12 @@ def add_quadratic(graph: Graph, model: QuadraticModel, audio: str | None, visual
     """Add scores (B, C) = -s (h - mu_c)^T A_c (h - mu_c) for inputs audio (B, Da) and visual (B, T, S, Dv)."""
     builder = _ClosedForm(graph, model)
     features = builder.features(builder.vectors(audio, visual), torch.arange(model.means.shape[1]))
-    means = graph.constant("class_means", model.means[:, None])
-    difference = graph.node("Sub", features, means, name="difference")  # (C, B, P)
-    matrices = graph.constant("class_matrices", model.matrices)
-    transformed = graph.node("MatMul", difference, matrices, name="transformed")
+    difference = graph.node("Sub", features, model.means[:, None], name="difference")  # (C, B, P)
+    transformed = graph.node("MatMul", difference, model.matrices, name="transformed")
     product = graph.node("Mul", transformed, difference, name="product")
     distance = graph.reduced("ReduceSum", product, [2], name="distance")
     by_clip = graph.node("Transpose", distance, name="distance_by_clip", perm=[1, 0])
-    factor = graph.number("minus_inverse_temperature", -model.inverse_temperature)
-    return graph.node("Mul", by_clip, factor, name="scores_of_classes")
+    return graph.node("Mul", by_clip, -model.inverse_temperature, name="scores_of_classes")
 
 
 def add_projected(graph: Graph, model: ProjectedModel, audio: str | None, visual: str | None) -> str:
@@ -70,19 +65,13 @@ def add_projected(graph: Graph, model: ProjectedModel, audio: str | None, visual
     blocks = {start: part for start, _, part in parts if start >= begin}
     projections = model.weights["projections"]
     for projection, (_, part) in zip(projections, sorted(blocks.items()), strict=True):
-        unit = graph.unit(
-            graph.node("MatMul", part, graph.constant("projection", projection), name="product")
-        )
+        unit = graph.unit(graph.node("MatMul", part, projection, name="product"))
         total = graph.node("Add", total, unit, name="sum_of_projections") if total else unit
-    count = graph.number("number_of_projections", len(projections))
-    mean = graph.node("Div", total, count, name="mean_projection")
+    mean = graph.node("Div", total, float(len(projections)), name="mean_projection")
     weight = graph.cast(graph.constant("hidden", model.weights["hidden"]), "float64", name="hidden_exact")
     hidden = builder.gelu(graph.node("MatMul", mean, weight, name="hidden_product"))
-    raw = graph.node(
-        "MatMul", hidden, graph.constant("classifier", model.weights["classifier"]), name="raw_scores"
-    )
-    factor = graph.number("inverse_temperature", model.inverse_temperature)
-    return graph.node("Mul", raw, factor, name="scores_of_classes")
+    raw = graph.node("MatMul", hidden, model.weights["classifier"], name="raw_scores")
+    return graph.node("Mul", raw, model.inverse_temperature, name="scores_of_classes")
 
 
 class _ClosedForm:
@@ -90,8 +79,6 @@ class _ClosedForm:
 
     def __init__(self, graph: Graph, model: LinearModel | SingleHeadModel) -> None:
         self.graph, self.model = graph, model
-
-    # -- pooling ---------------------------------------------------------------------------------------------------
 
     def vectors(self, audio: str | None, visual: str | None) -> dict[int, str]:
         """The pooled vectors of the inputs, float64, by their number in the embedding."""
@@ -115,8 +102,6 @@ class _ClosedForm:
         variance = graph.reduced("ReduceMean", squared, [1, 2], name="variance")
         return graph.node("Sqrt", variance, name="deviation")
 
-    # -- embedding ---------------------------------------------------------------------------------------------------
-
     def features(self, vectors: dict[int, str], used: torch.Tensor) -> str:
         """Columns `used` (B, m) of the features of the embedding; only features of present vectors are computed."""
         parts: list[str] = []
@@ -129,9 +114,7 @@ class _ClosedForm:
         columns = np.array([index[int(column)] for column in used], dtype=np.int64)
         if np.array_equal(columns, np.arange(len(index))):
             return joined
-        return self.graph.node(
-            "Gather", joined, self.graph.constant("columns", columns), name="features_used", axis=1
-        )
+        return self.graph.node("Gather", joined, columns, name="features_used", axis=1)
 
     def parts(self, vectors: dict[int, str]) -> Iterator[tuple[int, int, str]]:
         """Yield the ranges of columns: first column, width, values (B, width)."""
@@ -156,31 +139,22 @@ class _ClosedForm:
             if number in vectors:
                 value = vectors[number]
                 if embedding.config.normalize in STANDARDIZING:
-                    mean = graph.constant("mean", tensors["mean"][part])
-                    inverse = graph.constant("inverse_deviation", tensors["inverse_deviation"][part])
-                    centered = graph.node("Sub", value, mean, name="centered")
+                    centered = graph.node("Sub", value, tensors["mean"][part], name="centered")
+                    inverse = tensors["inverse_deviation"][part]
                     value = graph.node("Mul", centered, inverse, name="standardized")
                 if embedding.config.normalize in TO_LENGTH:
-                    value = self._normalized(value, width)
+                    value = graph.node("Mul", graph.unit(value), math.sqrt(width), name="normalized")
                 yield offset, width, value
             offset += width
-
-    def _normalized(self, value: str, width: int) -> str:
-        """sqrt(width) z / |z|"""
-        root = self.graph.number("root_of_width", math.sqrt(width))
-        return self.graph.node("Mul", self.graph.unit(value), root, name="normalized")
 
     def gelu(self, value: str) -> str:
         """z (1 + erf(z / sqrt(2))) / 2. The opset has no Gelu, and ONNX Runtime has Erf only for float32."""
         graph = self.graph
-        scaled = graph.node(
-            "Mul", value, self.graph.number("root_of_half", math.sqrt(0.5)), name="scaled_for_erf"
-        )
+        scaled = graph.node("Mul", value, math.sqrt(0.5), name="scaled_for_erf")
         single = graph.cast(scaled, "float32", name="single_for_erf")
         error = graph.cast(graph.node("Erf", single, name="erf"), "float64", name="erf_exact")
-        raised = graph.node("Add", error, self.graph.number("one", 1.0), name="raised")
-        half = graph.node("Mul", value, self.graph.number("half", 0.5), name="half_value")
-        return graph.node("Mul", half, raised, name="gelu")
+        raised = graph.node("Add", error, 1.0, name="raised")
+        return graph.node("Mul", graph.node("Mul", value, 0.5, name="half_value"), raised, name="gelu")
 
     def _random_features(self, embedding: Embedding, pieces: list[str]) -> str:
         """phi(z W / sqrt(P) + b); W is stored in float32, as in the model."""
@@ -189,8 +163,7 @@ class _ClosedForm:
         weight = graph.cast(
             graph.constant("projection", tensors["weight"]), "float64", name="projection_exact"
         )
-        root = self.graph.number("root_of_pooled_width", math.sqrt(sum(embedding.widths)))
-        scaled = graph.node("Div", weight, root, name="projection_scaled")
+        scaled = graph.node("Div", weight, math.sqrt(sum(embedding.widths)), name="projection_scaled")
         h = graph.node("MatMul", z, scaled, name="projected")
         if activation in ("relu", "tanh"):
             return graph.node(activation.capitalize(), h, name="random_features")
@@ -200,10 +173,7 @@ class _ClosedForm:
             raise InputError(f"an embedding with activation {activation!r} cannot be exported")
         offset = graph.cast(graph.constant("offset", tensors["offset"]), "float64", name="offset_exact")
         wave = graph.node("Cos", graph.node("Add", h, offset, name="phase"), name="wave")
-        size = self.graph.number("amplitude", math.sqrt(2 / embedding.config.features))
-        return graph.node("Mul", wave, size, name="random_features")
-
-    # -- unknown classes -----------------------------------------------------------------------------------------------
+        return graph.node("Mul", wave, math.sqrt(2 / embedding.config.features), name="random_features")
 
     def p_values(self, test: UnknownTest | HistogramUnknownTest, features: str, raw: str) -> str:
         """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
@@ -212,18 +182,15 @@ class _ClosedForm:
         transformed = self._transformed(features, inverses)
         norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
-        twice = graph.node("Mul", best, self.graph.number("two", 2.0), name="twice_best")
+        twice = graph.node("Mul", best, 2.0, name="twice_best")
         nearest = graph.node("Sub", norm, twice, name="nearest")
         if isinstance(test, HistogramUnknownTest):
             return self._binned(test, nearest, norm)
-        learned = graph.constant("learned_distances", test.distances[None])
         column = graph.with_axes(nearest, [1], name="distance")
-        is_above = graph.node("GreaterOrEqual", learned, column, name="at_or_above")
+        is_above = graph.node("GreaterOrEqual", test.distances[None], column, name="at_or_above")
         count = self._summed(graph.cast(is_above, "float64", name="above"), "count_above")
-        numerator = graph.node("Add", count, self.graph.number("one", 1.0), name="count_plus_one")
-        return graph.node(
-            "Div", numerator, self.graph.number("total", 1.0 + len(test.distances)), name="p_value"
-        )
+        numerator = graph.node("Add", count, 1.0, name="count_plus_one")
+        return graph.node("Div", numerator, 1.0 + len(test.distances), name="p_value")
 
     def _transformed(self, features: str, matrices: Sequence[torch.Tensor]) -> str:
         """The product (B, m) of features and a block diagonal matrix; `matrices` are its blocks."""
@@ -232,29 +199,21 @@ class _ClosedForm:
             columns = np.arange(start, start + len(matrix))
             inputs = features
             if len(matrices) > 1:
-                inputs = graph.node(
-                    "Gather", features, graph.constant("columns_of_block", columns), name="block", axis=1
-                )
-            inverse = graph.constant("unknown_inverse", matrix)
-            parts.append(graph.node("MatMul", inputs, inverse, name="transformed"))
+                inputs = graph.node("Gather", features, columns, name="block", axis=1)
+            parts.append(graph.node("MatMul", inputs, matrix, name="transformed"))
             start += len(matrix)
         return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, name="transformed_all", axis=1)
 
     def _binned(self, test: HistogramUnknownTest, nearest: str, norm: str) -> str:
         """Look up the p-value of each clip in a table by bin."""
         graph = self.graph
-        tiny = self.graph.number("smallest_number", torch.finfo(torch.float64).tiny)
-        positive = graph.node("Max", norm, tiny, name="positive_norm")
+        positive = graph.node("Max", norm, torch.finfo(torch.float64).tiny, name="positive_norm")
         score = graph.node("Div", nearest, positive, name="nonconformity")
-        position = graph.node(
-            "Mul", score, self.graph.number("bins_per_unit", BINS / MAX_SCORE), name="position"
-        )
+        position = graph.node("Mul", score, BINS / MAX_SCORE, name="position")
         index = graph.node("Cast", position, name="bin", to=TensorProto.INT64)
-        first, last = (graph.constant(name, np.array(at)) for name, at in (("first", 0), ("last", BINS - 1)))
-        clipped = graph.node("Clip", index, first, last, name="clipped_bin")
+        clipped = graph.node("Clip", index, np.array(0), np.array(BINS - 1), name="clipped_bin")
         middles = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (MAX_SCORE / BINS)
-        table = graph.constant("p_value_of_bin", test.histogram.p_values(middles))
-        return graph.node("Gather", table, clipped, name="p_value", axis=0)
+        return graph.node("Gather", test.histogram.p_values(middles), clipped, name="p_value", axis=0)
 
     def _summed(self, value: str, name: str) -> str:
         return self.graph.reduced("ReduceSum", value, [1], name=name)

@@ -21,6 +21,8 @@ Shape = tuple[str | int, ...]
 """Sizes, or names of sizes that can vary."""
 MIN_NORM = 1e-12
 """As in `torch.nn.functional.normalize`."""
+Input = str | Tensor | np.ndarray | float
+"""Name of a value, or a constant."""
 FLOATS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
@@ -58,17 +60,20 @@ class Graph:
         self.node("Cast", value, name=name, to=TensorProto.FLOAT)
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape, about))
 
-    def constant(self, name: str, value: Tensor | np.ndarray) -> str:
-        """Add a constant in the dtype of `value`."""
+    def constant(self, name: str, value: Tensor | np.ndarray | float) -> str:
+        """Add a constant in the dtype of `value`; a Python float is float64."""
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         name = self._unique(name)
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def node(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
-        """Add the operator `op` with `inputs`."""
+    def node(self, op: str, *inputs: Input, name: str, **attributes: Any) -> str:
+        """Add the operator `op`; inputs that are no names are added as constants."""
         name = self._unique(name)
-        self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        names = [
+            each if isinstance(each, str) else self.constant(f"{name}_constant", each) for each in inputs
+        ]
+        self._nodes.append(helper.make_node(op, names, [name], name, **attributes))
         return name
 
     def cast(self, value: str, dtype: str, *, name: str) -> str:
@@ -77,23 +82,20 @@ class Graph:
 
     def reduced(self, op: str, value: str, axes: list[int], *, name: str, keep: bool = False) -> str:
         """Add `op` (ReduceMean, ReduceSum, ReduceMax, ReduceL2) over `axes`."""
-        axes_name = self.constant(f"{name}_axes", np.array(axes, dtype=np.int64))
-        return self.node(op, value, axes_name, name=name, keepdims=int(keep))
-
-    def number(self, name: str, value: float, dtype: str = "float64") -> str:
-        """Add a constant with one element."""
-        return self.constant(name, np.array(value, dtype=dtype))
+        return self.node(op, value, np.array(axes, dtype=np.int64), name=name, keepdims=int(keep))
 
     def with_axes(self, value: str, axes: list[int], *, name: str) -> str:
         """Insert axes of length 1."""
-        return self.node(
-            "Unsqueeze", value, self.constant(f"{name}_axes", np.array(axes, dtype=np.int64)), name=name
-        )
+        return self.node("Unsqueeze", value, np.array(axes, dtype=np.int64), name=name)
+
+    def affine(self, value: str, weight: Tensor, bias: Tensor, *, name: str) -> str:
+        """x W + b over the last axis, for W (D_in, D_out) and b (D_out,)."""
+        return self.node("Add", self.node("MatMul", value, weight, name=f"{name}_product"), bias, name=name)
 
     def unit(self, value: str, dtype: str = "float64", *, name: str = "unit") -> str:
         """z / |z| (B, D), as `torch.nn.functional.normalize`."""
         norm = self.reduced("ReduceL2", value, [1], name="norm", keep=True)
-        norm = self.node("Max", norm, self.number("min_norm", MIN_NORM, dtype), name="norm_above_zero")
+        norm = self.node("Max", norm, np.array(MIN_NORM, dtype=dtype), name="norm_above_zero")
         return self.node("Div", value, norm, name=name)
 
     def model(self, name: str, about: str, metadata: Mapping[str, str]) -> onnx.ModelProto:

@@ -8,7 +8,6 @@ T and S can differ between calls.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -49,12 +48,11 @@ class NetworkGraph:
         feature = features[0] if len(features) == 1 else graph.node("Add", *features, name="feature")
         if network.classifier_weight is not None and network.classifier_bias is not None:
             weight, bias = network.classifier_weight, network.classifier_bias
-            return self._affine(feature, weight, bias, name="classifier")
+            return graph.affine(feature, weight.T, bias, name="classifier")
         if network.class_means is not None:
             return self._nearest_mean(feature)
         if isinstance(network.head, LinearHead):
-            weight, bias = network.head.weight, network.head.bias
-            return self._affine(feature, weight, bias, name="head")
+            return graph.affine(feature, network.head.weight.T, network.head.bias, name="head")
         if isinstance(network.head, ProxyHead):
             return self._proxy_logits(feature, network.head)
         raise InputError(
@@ -65,13 +63,7 @@ class NetworkGraph:
     def _linear(self, name: str, value: str) -> str:
         layer = getattr(self.network, name)
         assert isinstance(layer, nn.Linear)
-        return self._affine(value, layer.weight, layer.bias, name=name)
-
-    def _affine(self, value: str, weight: torch.Tensor, bias: torch.Tensor, *, name: str) -> str:
-        """W x + b over the last axis."""
-        transposed = self.graph.constant(f"{name}_weight", weight.T)
-        product = self.graph.node("MatMul", value, transposed, name=f"{name}_product")
-        return self.graph.node("Add", product, self.graph.constant(f"{name}_bias", bias), name=name)
+        return self.graph.affine(value, layer.weight.T, layer.bias, name=name)
 
     def _attended(self, audio: str, visual: str) -> str:
         """x (B, D): A_s = softmax_S(P p), u = sum_S A_s P, A_t = softmax_T(u p), x = sum_T A_t sum_S A_s V."""
@@ -99,9 +91,8 @@ class NetworkGraph:
     def _nearest_mean(self, feature: str) -> str:
         """-|hat(h) - mu_c|^2 (B, C)"""
         assert self.network.class_means is not None
-        means = self.graph.constant("class_means", self.network.class_means)
         by_class = self.graph.with_axes(self._unit(feature), [1], name="feature_by_class")
-        difference = self.graph.node("Sub", by_class, means, name="difference")
+        difference = self.graph.node("Sub", by_class, self.network.class_means, name="difference")
         squared = self.graph.node("Mul", difference, difference, name="squared_difference")
         distance = self.graph.reduced("ReduceSum", squared, [2], name="distance")
         return self.graph.node("Neg", distance, name="negative_distance")
@@ -110,16 +101,12 @@ class NetworkGraph:
         """eta sum_p softmax_p(sim_cp) sim_cp (B, C), sim_cp = 2 hat(h) . hat(w_cp) - 2"""
         graph = self.graph
         proxies = F.normalize(head.all_proxies().detach(), dim=2).flatten(0, 1)  # (C P, D)
-        cosine = graph.node(
-            "MatMul", self._unit(feature), graph.constant("unit_proxies", proxies.T), name="cosine"
-        )
-        two = graph.number("two", 2.0, self.dtype)
+        cosine = graph.node("MatMul", self._unit(feature), proxies.T, name="cosine")
+        two = graph.constant("two", np.array(2.0, dtype=self.dtype))
         doubled = graph.node("Mul", cosine, two, name="cosine_doubled")
         flat = graph.node("Sub", doubled, two, name="similarity_flat")
-        shape = graph.constant(
-            "by_class_and_proxy", np.array([-1, head.classes, head.proxies], dtype=np.int64)
-        )
+        shape = np.array([-1, head.classes, head.proxies], dtype=np.int64)
         similarity = graph.node("Reshape", flat, shape, name="similarity")
         weights = graph.node("Softmax", similarity, name="proxy_weights", axis=2)
         total = self._weighted_sum(weights, similarity, 2, "class_similarity")
-        return graph.node("Mul", total, graph.constant("scale", head.scale), name="logits")
+        return graph.node("Mul", total, head.scale, name="logits")
