@@ -1,4 +1,4 @@
-"""Less-forgetting replay: cross-entropy on new clips and exemplars, and a penalty on changes of feature directions.
+"""Cross-entropy on new clips and exemplars, and a penalty on changes of features.
 
     total = CE over all K logits + lambda mean_i (1 - cos(h_i, h_i^old))
 
@@ -33,7 +33,7 @@ class LessForgetting(GradientMethod):
     """Rehearsal with a penalty on changes of feature directions."""
 
     name = "less-forgetting"
-    summary = "rehearsal with a penalty on changes of feature directions (LUCIR's less-forget constraint)"
+    summary = "rehearsal with the less-forget constraint of LUCIR"
     Options = LessForgettingOptions
     rehearsal = "random"
     batching = "mixed"
