@@ -112,5 +112,5 @@ def test_margin_loss(classes, margin, seed):
 @pytest.mark.parametrize("options", [{"proxies": 0}, {"finetuning_iterations": -1}])
 def test_options_out_of_range(options):
     """The error names the option."""
-    with pytest.raises(InputError, match=f"the option {next(iter(options))} must be"):
+    with pytest.raises(InputError, match=f"option {next(iter(options))} must be"):
         PodnetOptions(**options)

@@ -208,7 +208,7 @@ def test_domains_from_a_file(tmp_path):
         ("few-shot,base=6", "cannot be divided"),
         ("few-shot,shot=1", "shots"),
         ("recurring,parts=1", "2 or more"),
-        ("blurry,disjoint=2", "from 0 to 1"),
+        ("blurry,disjoint=2", "option disjoint must be 0 or more and at most 1"),
         ("blurry,tasks=7", "as many classes"),
         ("domain-incremental,order=a:x", "domain"),
         ("domain-incremental,order=a", "2 domains or more"),

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.errors import InputError
 from avcil.losses import nca_loss
 from avcil.methods._herding_method import HerdingMethod
 from avcil.methods._step_features import features_of
@@ -24,6 +23,7 @@ from avcil.methods.exemplars import choose_by_herding
 from avcil.nn.clustering import k_means
 from avcil.nn.network import NetworkOutput
 from avcil.nn.proxy_head import ProxyHead
+from avcil.utils.options import check_range
 from avcil.utils.rng import generator
 
 BATCH_SIZE, MOMENTUM, WEIGHT_DECAY = 128, 0.9, 5e-4
@@ -45,9 +45,8 @@ class ProxyOptions:
     """Learning rate of the balanced fine-tuning."""
 
     def __post_init__(self) -> None:
-        for name, least in (("proxies", 1), ("finetuning_iterations", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"the option {name} must be {least} or more; not {getattr(self, name)}")
+        check_range(self, "proxies", least=1)
+        check_range(self, "finetuning_iterations", least=0)
 
 
 class ProxyMethod(HerdingMethod):

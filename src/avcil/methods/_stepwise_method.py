@@ -43,13 +43,6 @@ def check_calibration_clips(count: int) -> None:
         raise InputError(f"option calibration_clips must be 0 or more; not {count}")
 
 
-def check_counts(**options: int) -> None:
-    """Refuse options that are below 1."""
-    for name, value in options.items():
-        if value < 1:
-            raise InputError(f"option {name} must be 1 or more; not {value}")
-
-
 Batches = list[tuple[tuple[Tensor, ...], Tensor]]
 """Vectors of clips, as returned by `pool`, and labels."""
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avcil.errors import InputError
 from avcil.methods.ranpac import Ranpac, RanpacOptions
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,7 @@ class AcilOptions(RanpacOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.ridge > 0:
-            raise InputError(f"option ridge of method acil must be above 0; not {self.ridge}")
+        check_range(self, "ridge", above=0)
 
 
 class Acil(Ranpac):

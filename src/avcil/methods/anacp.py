@@ -34,9 +34,8 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.projected_model import ProjectedModel, hidden_features
 from avcil.closed_form.ridge import cholesky_with_jitter
-from avcil.errors import InputError
 from avcil.methods._single_head_method import SingleHeadMethod
-from avcil.methods._stepwise_method import check_calibration_clips, check_counts
+from avcil.utils.options import check_range
 from avcil.utils.rng import generator
 
 DIAGONAL, SMALLEST = 1e-4, 1e-8
@@ -66,10 +65,9 @@ class AnacpOptions:
     on it."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
-        check_counts(features=self.features, projections=self.projections, drawn_clips=self.drawn_clips)
-        if not self.penalty > 0:
-            raise InputError(f"option penalty of method anacp must be above 0; not {self.penalty}")
+        check_range(self, "features", "projections", "drawn_clips", least=1)
+        check_range(self, "penalty", above=0)
+        check_range(self, "calibration_clips", least=0)
 
 
 class Anacp(SingleHeadMethod[BlockMoments]):

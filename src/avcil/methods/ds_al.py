@@ -23,10 +23,9 @@ from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
-from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
-from avcil.methods._stepwise_method import check_counts
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +46,8 @@ class DsAlOptions:
     length: each modality is scaled to a fixed norm. both: first-step, then length."""
 
     def __post_init__(self) -> None:
-        check_counts(features=self.features)
-        for name in ("penalty", "compensation_penalty"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"option {name} must be above 0; not {getattr(self, name)}")
+        check_range(self, "features", least=1)
+        check_range(self, "penalty", "compensation_penalty", above=0)
 
 
 class DsAl(RecursiveMethod):

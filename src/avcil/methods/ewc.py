@@ -22,6 +22,7 @@ from avcil.errors import InputError
 from avcil.methods.base import Batch, GradientMethod, Step
 from avcil.nn.network import NetworkOutput
 from avcil.utils import checks
+from avcil.utils.options import check_range
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
@@ -35,8 +36,7 @@ class EwcOptions:
     """gamma, decay factor of the Fisher information of earlier steps."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay <= 1:
-            raise InputError(f"option decay of method ewc must be from 0 to 1; not {self.decay}")
+        check_range(self, "decay", least=0, most=1)
 
 
 class Ewc(GradientMethod):

@@ -24,9 +24,8 @@ from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.quadratic_model import QuadraticModel
 from avcil.closed_form.symmetric import mirror
-from avcil.errors import InputError
 from avcil.methods._single_head_method import SingleHeadMethod
-from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.utils.options import check_range
 
 ROUNDING = 1e-6
 """A variance within a class below this fraction of the features' mean square is a rounding error."""
@@ -50,9 +49,8 @@ class FecamOptions:
     depend on it."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
-        if not self.shrink_diagonal > 0:
-            raise InputError(f"option shrink_diagonal must be above 0; not {self.shrink_diagonal}")
+        check_range(self, "shrink_diagonal", above=0)
+        check_range(self, "calibration_clips", least=0)
 
 
 class Fecam(SingleHeadMethod[ClassGaussians]):

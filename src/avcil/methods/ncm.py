@@ -25,7 +25,7 @@ from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import StatisticsMethod
-from avcil.methods._stepwise_method import check_calibration_clips
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class NcmOptions:
     on it."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
+        check_range(self, "calibration_clips", least=0)
 
 
 class Ncm(StatisticsMethod[ClassMeans]):

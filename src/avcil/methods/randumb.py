@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avcil.errors import InputError
 from avcil.methods.slda import Slda, SldaOptions
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,7 @@ class RandumbOptions(SldaOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.shrinkage > 0:
-            raise InputError(f"option shrinkage of method randumb must be above 0; not {self.shrinkage}")
+        check_range(self, "shrinkage", above=0)
 
 
 class Randumb(Slda):

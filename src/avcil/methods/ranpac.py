@@ -23,7 +23,7 @@ from avcil.closed_form.joined_embedding import Block
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import MomentsMethod
-from avcil.methods._stepwise_method import check_calibration_clips, check_counts
+from avcil.utils.options import check_range
 
 Selection = Literal["gcv", "leave-one-out", "hold-out"]
 START = 300.0
@@ -55,10 +55,8 @@ class RanpacOptions:
     on it."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
-        check_counts(features=self.features)
-        if not self.ridge >= 0:
-            raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
+        check_range(self, "features", least=1)
+        check_range(self, "ridge", "calibration_clips", least=0)
         if self.balanced and self.selection == "hold-out":
             raise InputError(
                 "option balanced requires selection=gcv or selection=leave-one-out, not hold-out"

@@ -29,7 +29,7 @@ from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
-from avcil.methods._stepwise_method import check_counts
+from avcil.utils.options import check_range
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Candidate values of c."""
@@ -55,9 +55,8 @@ class RlsOptions:
     clips can be forgotten."""
 
     def __post_init__(self) -> None:
-        check_counts(features=self.features, stream_features=self.stream_features)
-        if not self.ridge >= 0:
-            raise InputError(f"option ridge must be 0 or more; not {self.ridge}")
+        check_range(self, "features", "stream_features", least=1)
+        check_range(self, "ridge", least=0)
 
 
 class Rls(RecursiveMethod):

@@ -22,10 +22,9 @@ from avcil.closed_form.embedding import EmbeddingConfig, Scaling
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
 from avcil.closed_form.shrinkage import oas_weight, shrunk
-from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import MomentsMethod
-from avcil.methods._stepwise_method import check_calibration_clips, check_counts
+from avcil.utils.options import check_range
 
 ROUNDING = 1e-9
 """A variance within classes below this fraction of the second moments is a rounding error."""
@@ -54,10 +53,9 @@ class SldaOptions:
     on it."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
-        check_counts(features=self.features)
-        if not self.shrinkage <= 1:
-            raise InputError(f"option shrinkage must be at most 1; not {self.shrinkage}")
+        check_range(self, "features", least=1)
+        check_range(self, "shrinkage", most=1)
+        check_range(self, "calibration_clips", least=0)
 
 
 class Slda(MomentsMethod):

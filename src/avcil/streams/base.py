@@ -21,7 +21,7 @@ from avcil.datasets.benchmark import Benchmark, natural_key
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.runs.metrics import accuracy_per_step
-from avcil.utils.options import NoOptions
+from avcil.utils.options import NoOptions, check_range
 
 UNUSED = -1
 
@@ -135,6 +135,9 @@ class OnePassOptions:
     batch_size: int = 10
     """New clips per batch of gradient methods. Methods with paired batches add the same number of exemplars."""
 
+    def __post_init__(self) -> None:
+        check_range(self, "batch_size", least=1)
+
 
 class OnePassStream(StreamType):
     """A stream in which each clip is used in one batch: one epoch of small batches per task, and its last weights."""
@@ -186,12 +189,6 @@ def require_clips(rows: Mapping[str, Sequence[int]], least: int, what: str) -> N
             f"{what} needs {least} training clips of each class; {label!r} has {short[label]}{others}. "
             "Add clips, or choose smaller numbers in the options of the stream"
         )
-
-
-def require_range(name: str, value: float, low: float, high: float, stream: str) -> None:
-    """Reject an option outside [low, high]."""
-    if not low <= value <= high:
-        raise InputError(f"option {name} of stream {stream} must be from {low:g} to {high:g}; not {value:g}")
 
 
 def _area_under_curve(results: StreamResults) -> float:

@@ -22,9 +22,9 @@ from avcil.streams.base import (
     Stream,
     ordered_classes,
     require_clips,
-    require_range,
     training_rows,
 )
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,12 @@ class BlurryOptions(OnePassOptions):
     """Number of parts of equal size into which the clips of a task are divided at random. Each part is a step: after
     each part, the model is evaluated and exemplars are selected. More parts give a finer area under the curve."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "tasks", least=2)
+        check_range(self, "disjoint", "blurry", least=0, most=1)
+        check_range(self, "parts", least=1)
+
 
 class Blurry(OnePassStream):
     """Stochastic, unequal tasks with overlapping classes, in one pass."""
@@ -52,10 +58,6 @@ class Blurry(OnePassStream):
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         options = self.options
-        require_range("disjoint", options.disjoint, 0, 1, "blurry")
-        require_range("blurry", options.blurry, 0, 1, "blurry")
-        if options.tasks < 2 or options.parts < 1 or options.batch_size < 1:
-            raise InputError("stream blurry needs 2 tasks or more, and parts and batch_size of 1 or more")
         generator = np.random.default_rng([seed, 3])
         classes = ordered_classes(clips, generator)
         if len(classes) < options.tasks:

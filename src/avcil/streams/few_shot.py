@@ -25,6 +25,7 @@ from avcil.streams.base import (
     tasks_by_class,
     training_rows,
 )
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class FewShotOptions:
     shots: int = 5
     """Number of training clips of each new class of a later task, selected at random."""
 
+    def __post_init__(self) -> None:
+        check_range(self, "base", least=0)
+        check_range(self, "ways", "shots", least=1)
+
 
 class FewShot(StreamType):
     """Base classes, then N ways x K shots."""
@@ -50,10 +55,6 @@ class FewShot(StreamType):
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         options = self.options
-        if options.ways < 1 or options.shots < 1 or options.base < 0:
-            raise InputError(
-                "options ways and shots of stream few-shot must be 1 or more, and base 0 or more"
-            )
         generator = np.random.default_rng([seed, 1])
         classes = ordered_classes(clips, generator)
         base = options.base or len(classes) - max(1, len(classes) // 2 // options.ways) * options.ways

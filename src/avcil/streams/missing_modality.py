@@ -13,7 +13,8 @@ import numpy as np
 from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError
 from avcil.features import StoredClip
-from avcil.streams.base import Stream, StreamType, require_range, tasks_by_class, training_rows
+from avcil.streams.base import Stream, StreamType, tasks_by_class, training_rows
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,14 @@ class MissingOptions:
     visual: float = 0.25
     """Fraction of the training clips of each class whose frames are withheld; these are other clips."""
 
+    def __post_init__(self) -> None:
+        check_range(self, "audio", "visual", least=0)
+        if self.audio + self.visual > 1:
+            raise InputError(
+                "options audio and visual are fractions of different clips; their sum must be at most 1, not "
+                f"{self.audio + self.visual:g}"
+            )
+
 
 class MissingModality(StreamType):
     """Class-incremental tasks in which some training clips are incomplete."""
@@ -35,13 +44,6 @@ class MissingModality(StreamType):
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         assert steps is not None
         rates = self.options.audio, self.options.visual
-        for name, rate in zip(("audio", "visual"), rates, strict=True):
-            require_range(name, rate, 0, 1, "missing-modality")
-        if sum(rates) > 1:
-            raise InputError(
-                "options audio and visual of stream missing-modality are fractions of different clips; "
-                f"their sum must be at most 1, not {sum(rates):g}"
-            )
         generator = np.random.default_rng([seed, 4])
         hidden: dict[int, tuple[str, ...]] = {}
         for of_class in training_rows(clips, steps.classes).values():

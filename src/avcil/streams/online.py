@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avcil.datasets.benchmark import Benchmark
-from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.streams.base import OnePassStream, Stream, tasks_by_class
 
@@ -20,6 +19,4 @@ class Online(OnePassStream):
 
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         assert steps is not None
-        if self.options.batch_size < 1:
-            raise InputError("option batch_size of stream online must be 1 or more")
         return Stream(benchmark=steps, task_of_row=tasks_by_class(clips, steps))

@@ -15,6 +15,7 @@ from avcil.datasets.benchmark import Benchmark
 from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.streams.base import Stream, StreamType, require_clips, tasks_by_class, training_rows
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class RecurringOptions:
     parts: int = 3
     """Number of parts of nearly equal size into which the training clips of a class are divided at random. Classes with
     fewer than `parts` - 1 later tasks have fewer parts."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "parts", least=2)
 
 
 class Recurring(StreamType):
@@ -36,8 +40,8 @@ class Recurring(StreamType):
     def build(self, clips: Sequence[StoredClip], steps: Benchmark | None, *, seed: int) -> Stream:
         assert steps is not None
         parts, count = self.options.parts, len(steps.steps)
-        if parts < 2 or count < 2:
-            raise InputError("stream recurring needs option parts of 2 or more, and at least 2 steps")
+        if count < 2:
+            raise InputError("stream recurring needs at least 2 steps")
         tasks = tasks_by_class(clips, steps)
         generator = np.random.default_rng([seed, 2])
         rows = training_rows(clips, steps.classes)

@@ -19,6 +19,33 @@ class NoOptions:
     """The options of a method or stream that has none."""
 
 
+def check_range(
+    options: Any,
+    *names: str,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+) -> None:
+    """Refuse numbers outside a range; for `__post_init__` of a dataclass of options.
+
+    Args:
+        options: The dataclass.
+        names: Names of its fields.
+        least: Smallest allowed value.
+        above: Allowed values are above this.
+        most: Largest allowed value.
+
+    Raises:
+        InputError: A value is not in the range.
+    """
+    texts = {f"{least:g} or more": least, f"above {above:g}": above, f"at most {most:g}": most}
+    allowed = " and ".join(text for text, bound in texts.items() if math.isfinite(bound))
+    for name in names:
+        value = getattr(options, name)
+        if not (least <= value <= most and value > above):
+            raise InputError(f"option {name} must be {allowed}; not {value:g}")
+
+
 def fill_options(kind: type, values: Mapping[str, Any], *, owner: str) -> Any:
     """An instance of the dataclass `kind`, each value converted to the type of its field.
 
