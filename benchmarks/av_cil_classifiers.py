@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from avcil.features import FeatureStore
 from avcil.methods import _head_classifiers
 from avcil.methods.av_cil import AvCil
-from avcil.methods.base import Step
+from avcil.methods.step import Step
 from avcil.nn.network import Network
 from avcil.training.config import TrainConfig
 from avcil.training.run import Run

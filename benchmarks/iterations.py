@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.methods.av_cil import AvCil, AvCilOptions
-from avcil.methods.base import Batch, Step
+from avcil.methods.step import Batch, Step
 from avcil.nn.attention import guided_attention
-from avcil.nn.heads import LinearHead
+from avcil.nn.head import LinearHead
 from avcil.nn.network import Network, NetworkOutput
 from avcil.nn.token_rows import TokenRows, Tokens
 from avcil.training.forward_backward import forward_backward

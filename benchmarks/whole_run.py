@@ -30,7 +30,7 @@ from avcil.datasets import Benchmark
 from avcil.features import FeatureStore
 from avcil.methods.av_cil import AvCil
 from avcil.methods.exemplars import choose_random
-from avcil.nn.heads import LinearHead
+from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.runs.run_files import read_run
 from avcil.training.config import TrainConfig

@@ -30,7 +30,7 @@ from avcil.losses import attention_divergence
 from avcil.media.attention_footer import BACKGROUND, TEXT_COLOR, scale_strip
 from avcil.media.attention_overlay import AttentionScale, draw_attention
 from avcil.media.overlay import enlarged
-from avcil.nn.heads import LinearHead
+from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.runs.run_directory import RunDirectory
 from avcil.runs.run_files import RunRecord, read_run

@@ -8,7 +8,7 @@ import torch
 from avcil.encoders.constants import typical_features
 from avcil.encoders.registry import audio_encoder, visual_encoder
 from avcil.inference.contributions import contributions, margin
-from avcil.nn.heads import LinearHead
+from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.saved_models.folder import SavedModel
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from avcil.errors import InputError
 from avcil.losses import importance_weights, nca_loss
 from avcil.methods.afc import Afc, AfcOptions, teacher_layers
-from avcil.methods.base import Batch, Step
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead
 from avcil.training.memory_pool import Budget

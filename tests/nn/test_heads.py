@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from avcil.nn.heads import LinearHead, head_from_config
+from avcil.nn.head import LinearHead
+from avcil.nn.heads import head_from_config
 from avcil.nn.proxy_head import ProxyHead
 
 

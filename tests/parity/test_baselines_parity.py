@@ -23,8 +23,8 @@ from avcil.losses import (
     taskwise_distillation,
 )
 from avcil.methods.afc import layers, teacher_layers
-from avcil.methods.base import Batch
 from avcil.methods.exemplars import choose_by_herding
+from avcil.methods.step import Batch
 from avcil.nn.head import LinearHead
 from avcil.nn.network import Network
 from avcil.nn.proxy_head import ProxyHead

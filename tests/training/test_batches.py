@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avcil.methods.base import Step
+from avcil.methods.step import Step
 from avcil.training.gradient import batches
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.methods.base import Step
+from avcil.methods.step import Step
 from avcil.utils.rng import generator
 
 DECAY = 2e-4

@@ -14,9 +14,7 @@ from avcil.closed_form.block_discriminant import BlockDiscriminant
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.methods._bias_correction import fit_corrections, held_rows
-from avcil.methods._step_features import features_of
-from avcil.methods.base import Step
-from avcil.nn.heads import LinearHead
+from avcil.methods.step import Step
 
 PRIOR_PSI = 0.4
 """psi of the features if no class has two clips, as for the mean tokens of `blade`."""
@@ -42,7 +40,7 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
 
 def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
     """BLADE on the exemplars (`rows` of the pool), with features of the current network."""
-    features, labels = features_of(step, rows).cpu().double(), step.pool.labels[rows].cpu()
+    features, labels = step.features(rows).cpu().double(), step.pool.labels[rows].cpu()
     moments = ClassMoments(features.shape[1])
     moments.add_classes(step.total)
     moments.add(features, labels)
@@ -52,7 +50,7 @@ def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
 def add_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
     """Moments of the features of earlier steps, plus those of the new clips from the current network."""
     rows = torch.arange(step.new_count)
-    features = features_of(step, rows).cpu()
+    features = step.features(rows).cpu()
     moments = ClassMoments(features.shape[1]) if moments is None else moments
     moments.add_classes(step.total - moments.classes)
     moments.add(features, step.pool.labels[rows].cpu())
@@ -61,7 +59,7 @@ def add_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
 
 def aligned_head(step: Step) -> Classifier:
     """The head, with the rows of each later step scaled to the mean norm of the rows of the first step (after WA)."""
-    head = _linear_head(step)
+    head = step.network.linear_head
     weight = head.weight.detach().clone()
     first, *later = weight.norm(dim=1).split(list(step.task_sizes))
     factors = [torch.ones_like(first), *((first.mean() / norms.mean()).expand_as(norms) for norms in later)]
@@ -75,21 +73,15 @@ def corrected_head(step: Step, share: float) -> Classifier:
         step: The training step.
         share: Fraction of the exemplars of each old class that is held out to fit the correction.
     """
-    head = _linear_head(step)
+    head = step.network.linear_head
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
     if step.index == 0:
         return weight, bias
     rows = held_rows(step, share)
     ends = torch.tensor(step.task_sizes).cumsum(0).tolist()
     groups = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    corrections = fit_corrections(head(features_of(step, rows)), step.pool.labels[rows], groups)
+    corrections = fit_corrections(head(step.features(rows)), step.pool.labels[rows], groups)
     for group, (factor, offset) in zip(groups, corrections, strict=True):
         weight[group] *= factor
         bias[group] = factor * bias[group] + offset
     return weight, bias
-
-
-def _linear_head(step: Step) -> LinearHead:
-    head = step.network.head
-    assert isinstance(head, LinearHead)
-    return head

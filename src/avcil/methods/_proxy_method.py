@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from avcil.losses import nca_loss
 from avcil.methods._herding_method import HerdingMethod
-from avcil.methods._step_features import features_of
-from avcil.methods.base import Step
 from avcil.methods.exemplars import choose_by_herding
+from avcil.methods.step import Step
 from avcil.nn.clustering import k_means
 from avcil.nn.network import NetworkOutput
 from avcil.nn.proxy_head import ProxyHead
@@ -63,7 +62,7 @@ class ProxyMethod(HerdingMethod):
         """Fine-tune the proxies on the same number of clips of each class."""
         if step.teacher is None or not self.options.finetuning_iterations:
             return
-        features = features_of(step, torch.arange(len(step.pool)))
+        features = step.features(torch.arange(len(step.pool)))
         rows = _balanced_rows(step, features)
         features, labels = features[rows], step.pool.labels[rows]
         head, draw = proxy_head(step), generator(step.seed, "fine-tuning", step.index)
@@ -95,7 +94,7 @@ def imprint_centers(step: Step, *, unit: bool) -> None:
         unit: Whether the features are scaled to unit length before.
     """
     head, labels = proxy_head(step), step.pool.labels[: step.new_count].cpu()
-    points = features_of(step, torch.arange(step.new_count)).cpu()
+    points = step.features(torch.arange(step.new_count)).cpu()
     if unit:
         points = F.normalize(points, dim=1)
     centers = [

@@ -22,7 +22,7 @@ from avcil.data.modality import Modality
 from avcil.losses import discrepancy, importance_weights, nca_loss
 from avcil.methods._herding_method import Validation
 from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_centers, layers, proxy_head
-from avcil.methods.base import Batch, Step
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 from avcil.utils.rng import generator
 

@@ -34,8 +34,8 @@ from avcil.methods._head_classifiers import (
     corrected_head,
     exemplar_classifier,
 )
-from avcil.methods.base import Batch, Step
 from avcil.methods.ss_il import SsIl, SsIlOptions
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 
 Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]

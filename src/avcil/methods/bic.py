@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 
 from avcil.data.modality import Modality
-from avcil.methods._balanced_distillation import balanced_distillation
 from avcil.methods._bias_correction import fit_corrections, held_rows, rows_without
-from avcil.methods._step_features import features_of
-from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.nn.heads import LinearHead
-from avcil.nn.network import NetworkOutput
+from avcil.methods._distillation import BalancedDistillation
+from avcil.methods.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +32,17 @@ class BicOptions:
     """Fraction of the exemplars of each class that is held out to fit the correction; at least one clip."""
 
 
-class Bic(GradientMethod):
+class Bic(BalancedDistillation):
     """Distillation, then bias correction fitted on held-out clips."""
 
     name = "bic"
     summary = "rehearsal with distillation and a linear correction of the new classes' logits (CVPR 2019)"
     Options = BicOptions
-    rehearsal = "herding"
-    batching = "mixed"
-    uses_teacher = True
 
     def __init__(self, options: BicOptions, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
         self.correction = (1.0, 0.0)
         """a and b of the last step."""
-
-    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        return balanced_distillation(output, batch, step, temperature=self.options.temperature_distillation)
 
     def trained_rows(self, step: Step) -> Tensor | None:
         return rows_without(step, held_rows(step, self.options.held_out)) if step.index else None
@@ -62,10 +53,9 @@ class Bic(GradientMethod):
         if step.index == 0:
             return
         rows = held_rows(step, self.options.held_out)
-        logits = step.network.head(features_of(step, rows))
+        logits = step.network.head(step.features(rows))
         ((factor, offset),) = fit_corrections(logits, step.pool.labels[rows], [slice(step.known, step.total)])
-        head = step.network.head
-        assert isinstance(head, LinearHead)
+        head = step.network.linear_head
         with torch.no_grad():
             head.weight[step.known :] *= factor
             head.bias[step.known :] = factor * head.bias[step.known :] + offset

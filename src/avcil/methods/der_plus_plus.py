@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.methods.base import Batch, ClipPool, GradientMethod, Step
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, ClipPool, Step
 from avcil.nn.network import Network, NetworkOutput
 from avcil.utils import checks
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 
 

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from avcil.data.modality import Modality
 from avcil.errors import InputError
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 from avcil.utils import checks
 from avcil.utils.options import check_range

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avcil.losses import icarl_distillation
 from avcil.losses.icarl_distillation import DistillationForm
 from avcil.methods._herding_method import HerdingMethod, Validation
-from avcil.methods.base import Batch, Step
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 
 

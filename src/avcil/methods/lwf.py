@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.methods._taskwise_distillation import distillation_term
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods._distillation import taskwise_term
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 
 
@@ -36,4 +37,4 @@ class Lwf(GradientMethod):
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(output.logits[:, step.known :], batch.labels - step.known)}
         temperature = self.options.temperature_distillation
-        return terms | distillation_term(output, batch, step, temperature=temperature)
+        return terms | taskwise_term(output, batch, step, temperature=temperature)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from avcil.data.modality import Modality
 from avcil.losses import discrepancy, nca_margin_loss
 from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_centers, layers, proxy_head
-from avcil.methods.base import Batch, Step
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 
 MARGIN = 0.6

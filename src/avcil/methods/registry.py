@@ -42,7 +42,7 @@ def _check_names(method: type[Method], name: str) -> None:
 METHODS = ClassRegistry(
     "avcil.methods",
     Path(__file__).parent,
-    {"base", "exemplars", "model", "registry"},
+    {"base", "exemplars", "model", "registry", "step"},
     noun="method",
     base="Method",
     check=_check_names,

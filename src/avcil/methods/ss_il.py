@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.losses import separated_softmax
-from avcil.methods._taskwise_distillation import distillation_term
-from avcil.methods.base import Batch, ExemplarBatches, GradientMethod, Step
+from avcil.methods._distillation import taskwise_term
+from avcil.methods.base import ExemplarBatches, GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 
 CrossEntropy = Literal["separated", "release-ave"]
@@ -63,4 +64,4 @@ class SsIl(GradientMethod):
             )
         terms = {"cross_entropy": cross_entropy}
         temperature = self.options.temperature_distillation
-        return terms | distillation_term(output, batch, step, temperature=temperature)
+        return terms | taskwise_term(output, batch, step, temperature=temperature)

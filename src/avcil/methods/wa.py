@@ -14,12 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from avcil.methods._balanced_distillation import balanced_distillation
-from avcil.methods.base import Batch, GradientMethod, Step
-from avcil.nn.heads import LinearHead
-from avcil.nn.network import Network, NetworkOutput
+from avcil.methods._distillation import BalancedDistillation
+from avcil.methods.step import Step
+from avcil.nn.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class WaOptions:
     """Whether weights of the head below 0 are set to 0 after each update, as published."""
 
 
-class Wa(GradientMethod):
+class Wa(BalancedDistillation):
     """Distillation, then weight aligning."""
 
     name = "wa"
@@ -40,27 +38,18 @@ class Wa(GradientMethod):
         "rehearsal with distillation; the new classes' weights are scaled to the old ones' norm (CVPR 2020)"
     )
     Options = WaOptions
-    rehearsal = "herding"
-    batching = "mixed"
-    uses_teacher = True
-
-    def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
-        return balanced_distillation(output, batch, step, temperature=self.options.temperature_distillation)
 
     def after_update(self, network: Network) -> None:
         """Set negative weights of the head to 0."""
         if self.options.clip_weights:
-            head = network.head
-            assert isinstance(head, LinearHead)
             with torch.no_grad():
-                head.weight.clamp_(min=0)
+                network.linear_head.weight.clamp_(min=0)
 
     def end_step(self, step: Step) -> None:
         """Align the new classes' weights."""
         if step.index == 0:
             return
-        head = step.network.head
-        assert isinstance(head, LinearHead)
+        head = step.network.linear_head
         with torch.no_grad():
             norms = head.weight.norm(dim=1)
             head.weight[step.known :] *= norms[: step.known].mean() / norms[step.known :].mean()

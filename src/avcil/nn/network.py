@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.nn.fused_attention import attention_maps, projected_attention
-from avcil.nn.head import Head
+from avcil.nn.head import Head, LinearHead
 from avcil.nn.heads import head_from_config, head_shapes
 from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
@@ -93,6 +93,12 @@ class Network(nn.Module):
     @property
     def classes(self) -> int:
         return self.head.classes
+
+    @property
+    def linear_head(self) -> LinearHead:
+        """The head of a network that is known to have a linear one."""
+        assert isinstance(self.head, LinearHead)
+        return self.head
 
     @property
     def input_widths(self) -> dict[str, int]:

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 from avcil.training.distributed import ProcessGroup
 

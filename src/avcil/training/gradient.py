@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from avcil.errors import AvcilError
-from avcil.methods.base import Batch, GradientMethod, Step
+from avcil.methods.base import GradientMethod
+from avcil.methods.step import Batch, Step
 from avcil.runs.records import Epoch, StepProgress
 from avcil.saved_models.learning_settings import LearningSettings
 from avcil.training.adam import Adam

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcil.errors import AvcilError
-from avcil.methods.base import GradientMethod, Step
+from avcil.methods.base import GradientMethod
 from avcil.methods.exemplars import ExemplarMemory, choose_again, choose_by_herding, choose_random
 from avcil.methods.model import Model
+from avcil.methods.step import Step
 from avcil.nn.network import Network
 from avcil.runs.records import StepSummary
 from avcil.saved_models.learning_settings import LearningSettings

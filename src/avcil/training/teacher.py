@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avcil.methods.base import Batch
+from avcil.methods.step import Batch
 from avcil.nn.network import Network
 from avcil.nn.token_rows import Tokens
 from avcil.training.data import Table
