@@ -1,0 +1,82 @@
+"""BLADE against NumPy that sees all clips, and refits for every clip left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from closed_form_oracle import CLASSES, CLIPS, features_of, few_clips, inverse_temperature, trained
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return few_clips()
+
+
+def blade_features(clips) -> np.ndarray:
+    """Sound, mean and standard deviation of the tokens."""
+    tokens = clips[1].double().flatten(1, 2).numpy()
+    return np.concatenate([clips[0].double().numpy(), tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
+
+
+def scaled(raw: np.ndarray) -> np.ndarray:
+    """Centered, and divided by the geometric mean of each feature's deviation and its block's."""
+    deviation = raw.std(axis=0)
+    typical = [np.full(len(own), np.sqrt((own**2).mean())) for own in np.split(deviation, [5, 9])]
+    return (raw - raw.mean(axis=0)) / np.sqrt(deviation * np.concatenate(typical))
+
+
+def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
+    """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share; W has no correlations
+    between the first 5 features (audio) and the others (visual)."""
+    averages = np.stack([x[y == c].mean(axis=0) for c in range(y.max() + 1)])
+    away = x - averages[y]
+    same_modality = np.equal.outer(np.arange(x.shape[1]) < 5, np.arange(x.shape[1]) < 5)
+    K = np.linalg.inv(away.T @ away * same_modality + np.diag(penalty))
+    ratio = np.bincount(y)[:, None] * psi
+    means = (averages - center) * ratio / (1 + ratio)
+    distance = np.stack(
+        [np.einsum("ij,jk,ik->i", asked - center - m, K, asked - center - m) for m in means], axis=1
+    )
+    own = np.einsum("ij,jk,ik->i", asked - center, K, asked - center)[:, None]
+    return len(x) * (own - distance) / 2
+
+
+def test_vectors_of_a_clip(clips):
+    """blade pools sound, mean and standard deviation of the tokens, centered and scaled by all clips learned."""
+    method, _ = trained(clips, "blade")
+    np.testing.assert_allclose(features_of(method, clips), scaled(blade_features(clips)), atol=1e-6)
+
+
+def test_blade(clips):
+    """Distances under W + Lambda to shrunk means; calibrated by the discriminants without each clip."""
+    method, model = trained(clips, "blade")
+    raw, y = blade_features(clips), clips[2].numpy()
+    x = scaled(raw)
+    penalty, psi = (
+        np.repeat([method.fitted[f"{name}{number}"] for number in range(3)], [5, 4, 4])
+        for name in ("penalty", "psi")
+    )
+    head = model.heads["audio-visual"]
+    got = model.scores(*clips[:2]).numpy() / head.inverse_temperature
+    np.testing.assert_allclose(got, blade_scores(x, y, x, penalty, psi, 0), atol=1e-6)
+    left_out = []
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        left_out.append(blade_scores(x[rest], y[rest], x[[i]], penalty, psi, 0)[0])
+    left_out = np.stack(left_out) * len(x) / (len(x) - 1)
+    assert head.inverse_temperature == inverse_temperature(left_out, clips[2])
+
+
+def test_blade_prior_of_class_means(clips):
+    """psi by one-way analysis of variance, traces of scaled features, blended with its prior."""
+    method, _ = trained(clips, "blade")
+    raw, y = blade_features(clips), clips[2].numpy()
+    x = scaled(raw)
+    averages = np.stack([x[y == c].mean(axis=0) for c in range(CLASSES)])
+    within = ((x - averages[y]) ** 2).sum(axis=0) / (len(x) - CLASSES)
+    between = CLIPS * (averages**2).sum(axis=0) / (CLASSES - 1)
+    for number, (own, prior) in enumerate(zip(np.split(np.arange(13), [5, 9]), (1.2, 0.4, 0.2), strict=True)):
+        estimate = max(2 * (between[own].sum() / within[own].sum() - 1) / CLIPS, 0)
+        dof = len(x) - CLASSES
+        expected = (dof * estimate + 10 * prior) / (dof + 10)
+        assert method.fitted[f"psi{number}"] == pytest.approx(expected, rel=1e-6)
