@@ -35,8 +35,7 @@ def media_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _media_below(folder: Path) -> list[Path]:
     """The media files in a folder and its subfolders, sorted, without hidden files."""
-    from avcil.data.folders import shown_path, walk
-    from avcil.data.scan import MEDIA_SUFFIXES
+    from avcil.data.folders import MEDIA_SUFFIXES, shown_path, walk
 
     tree = walk(folder)
     for path, reason in tree.unread:

@@ -1,10 +1,10 @@
-"""Listing the files in a folder, and interpreting its top folders as classes or splits."""
+"""Listing the media files in a folder, and interpreting its top folders as classes or splits."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,12 @@ SPLIT_FOLDERS = {
     "testing": "test",
 }
 MAX_SHOWN_LENGTH = 160
+_SUFFIXES = (
+    ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
+    ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
+    ".webm .wma .wmv .y4m"
+)
+MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
 
 
 @dataclass(kw_only=True)
@@ -79,6 +85,53 @@ def shown_path(path: Path) -> str:
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(path)
     )
     return text if len(text) <= MAX_SHOWN_LENGTH else f"...{text[-MAX_SHOWN_LENGTH:]}"
+
+
+def check_folder(folder: Path, expected: str) -> None:
+    """Raise InputError if `folder` does not exist or is a file; `expected` says which folder to give."""
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"the folder {folder} {what}; give {expected}")
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path can be written to a text file; names that are not UTF-8 cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def media_of(folder: Path, tree: FolderTree, expected: str) -> tuple[list[Path], dict[str, int]]:
+    """Divide the files of a folder into media files and others.
+
+    Args:
+        folder: The folder.
+        tree: Its content.
+        expected: Which folder is expected, for the error message.
+
+    Returns:
+        The media files, relative to `folder` and sorted, and the number of other files by suffix.
+
+    Raises:
+        InputError: There is no media file.
+    """
+    media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
+    others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
+    if not media:
+        most = dict(others.most_common(5))
+        what = f"contains no media file (it contains {shown_suffixes(most)})" if others else "is empty"
+        if tree.unread:
+            path, reason = tree.unread[0]
+            what = f"contains no readable media file; {len(tree.unread)} could not be read: {folder / path}: {reason}"
+        raise InputError(f"the folder {folder} {what}; give {expected}")
+    return media, dict(sorted(others.items()))
+
+
+def shown_suffixes(counts: Mapping[str, int]) -> str:
+    """Numbers of files by suffix, as text."""
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in counts.items())
 
 
 def split_folders(

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avcil.data.clips import SPLITS, Clip, check_labels, one_line
 from avcil.data.copies import check_leaks, leave_out_copies
-from avcil.data.folders import FolderTree, Layout, shown_path, split_folders, walk
+from avcil.data.folders import (
+    Layout,
+    check_folder,
+    is_text,
+    media_of,
+    shown_path,
+    shown_suffixes,
+    split_folders,
+    walk,
+)
 from avcil.data.probing import probe_files
 from avcil.data.splits import check_classes, draw_splits
 from avcil.errors import InputError
@@ -21,12 +31,9 @@ from avcil.utils.csv_files import write_csv
 from avcil.utils.progress import duration
 from avcil.utils.text_table import text_table
 
-_SUFFIXES = (
-    ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
-    ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
-    ".webm .wma .wmv .y4m"
-)
-MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
+if TYPE_CHECKING:
+    from avcil.media import MediaInfo
+
 CLASS_FOLDERS = "a folder with one subfolder of clips per class"
 SHOWN = 10
 
@@ -68,13 +75,10 @@ class ScanResult:
             f"(shortest {min(lengths):.2f} s, longest {max(lengths):.2f} s)",
             *self._table(classes),
             *self.notes,
+            *(f"clips without {name}: {count}" for name, count in self.missing_tracks.items() if count),
         ]
-        lines += [f"clips without {name}: {count}" for name, count in self.missing_tracks.items() if count]
         if self.ignored:
-            kinds = ", ".join(
-                f"{count} {suffix or 'without a suffix'}" for suffix, count in self.ignored.items()
-            )
-            lines.append(f"ignored, since they are not media files: {kinds}")
+            lines.append(f"ignored, since they are not media files: {shown_suffixes(self.ignored)}")
         lines += listed("clips with a remark", self.remarks)
         lines += listed("skipped media files and folders", self.problems)
         return "\n".join(lines)
@@ -132,35 +136,39 @@ def scan(
     tree = walk(folder)
     media, ignored = media_of(folder, tree, CLASS_FOLDERS)
     splits, notes = split_folders(folder, media, layout)
-    listed, problems = _clips_of(folder, media, splits)
-    listed, copies = leave_out_copies(listed, is_drawn=not splits)
-    notes += check_leaks(listed, str(folder))
-    check_labels({clip.label for clip in listed}, str(folder))
-    clips, seconds, missing_tracks, unusable, remarks = _probe(listed)
-    unread = [ClipProblem(path=folder / path, reason=reason) for path, reason in tree.unread]
-    left_out = [ClipProblem(path=clip.path, reason=reason) for clip, reason in copies]
-    problems = sorted([*unread, *problems, *left_out, *unusable], key=lambda problem: problem.path)
-    if not clips:
-        first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
-        raise InputError(
-            f"{folder} contains no usable media file. Clips must be in folders such as {folder}/CLASS/clip.mp4. "
-            f"Skipped files: {len(problems)}{', such as ' + first if first else ''}"
-        )
-    clips, drawn = draw_splits(clips, set(splits.values()), val_fraction, test_fraction, seed)
-    notes += drawn
-    lost = sorted({clip.label for clip in listed} - {clip.label for clip in clips})
-    if lost:
-        notes.append(f"skipped classes without a usable clip: {', '.join(lost)}")
+    found, problems = _clips_of(folder, media, splits)
+    found, copies = leave_out_copies(found, is_drawn=not splits)
+    notes += check_leaks(found, str(folder))
+    check_labels({clip.label for clip in found}, str(folder))
+    problems += [ClipProblem(path=folder / path, reason=reason) for path, reason in tree.unread]
+    problems += [ClipProblem(path=clip.path, reason=reason) for clip, reason in copies]
+    probed = _Probed()
+    for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
+        probed.add(clip, info)
+    problems = sorted([*problems, *probed.problems], key=lambda problem: problem.path)
+    if not probed.clips:
+        raise _nothing_usable(folder, problems)
+    clips, drawn = draw_splits(probed.clips, set(splits.values()), val_fraction, test_fraction, seed)
+    if lost := sorted({clip.label for clip in found} - {clip.label for clip in clips}):
+        drawn.append(f"skipped classes without a usable clip: {', '.join(lost)}")
     check_classes(folder, clips)
     return ScanResult(
         folder=folder,
         clips=tuple(clips),
-        seconds=seconds,
-        missing_tracks=missing_tracks,
-        problems=tuple(problems),
+        missing_tracks=probed.missing_tracks,
+        remarks=tuple(probed.remarks),
         ignored=ignored,
-        notes=tuple(notes),
-        remarks=tuple(remarks),
+        seconds=probed.seconds,
+        problems=tuple(problems),
+        notes=(*notes, *drawn),
+    )
+
+
+def _nothing_usable(folder: Path, problems: Sequence[ClipProblem]) -> InputError:
+    first = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+    return InputError(
+        f"{folder} contains no usable media file. Clips must be in folders such as {folder}/CLASS/clip.mp4. "
+        f"Skipped files: {len(problems)}{', such as ' + first if first else ''}"
     )
 
 
@@ -173,41 +181,6 @@ def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, se
         )
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, not {seed}")
-
-
-def media_of(folder: Path, tree: FolderTree, expected: str) -> tuple[list[Path], dict[str, int]]:
-    """Divide the files of a folder into media files and others.
-
-    Args:
-        folder: The folder.
-        tree: Its content.
-        expected: Which folder is expected, for the error message.
-
-    Returns:
-        The media files, relative to `folder` and sorted, and the number of other files by suffix.
-
-    Raises:
-        InputError: There is no media file.
-    """
-    media = [path for path in tree.files if path.suffix.lower() in MEDIA_SUFFIXES]
-    others = Counter(path.suffix.lower() for path in tree.files if path.suffix.lower() not in MEDIA_SUFFIXES)
-    if not media:
-        suffixes = ", ".join(
-            f"{count} {suffix or 'without a suffix'}" for suffix, count in others.most_common(5)
-        )
-        what = f"contains no media file (it contains {suffixes})" if others else "is empty"
-        if tree.unread:
-            path, reason = tree.unread[0]
-            what = f"contains no readable media file; {len(tree.unread)} could not be read: {folder / path}: {reason}"
-        raise InputError(f"the folder {folder} {what}; give {expected}")
-    return media, dict(sorted(others.items()))
-
-
-def check_folder(folder: Path, expected: str) -> None:
-    """Raise InputError if `folder` does not exist or is a file; `expected` says which folder to give."""
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise InputError(f"the folder {folder} {what}; give {expected}")
 
 
 def _clips_of(
@@ -228,35 +201,27 @@ def _clips_of(
     return clips, problems
 
 
-def is_text(path: Path) -> bool:
-    """Whether a path can be written to a text file; names that are not UTF-8 cannot."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+@dataclass(kw_only=True)
+class _Probed:
+    """Properties of the files of clips; `clips` are the usable ones."""
 
+    clips: list[Clip] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    missing_tracks: dict[str, int] = field(default_factory=lambda: {"video": 0, "audio": 0})
+    problems: list[ClipProblem] = field(default_factory=list)
+    remarks: list[ClipProblem] = field(default_factory=list)
 
-def _probe(
-    found: Sequence[Clip],
-) -> tuple[list[Clip], dict[str, float], dict[str, int], list[ClipProblem], list[ClipProblem]]:
-    """Probe all files: usable clips, durations, numbers of missing tracks, unusable files, and remarks."""
-    clips: list[Clip] = []
-    seconds: dict[str, float] = {}
-    missing_tracks = {"video": 0, "audio": 0}
-    problems: list[ClipProblem] = []
-    remarks: list[ClipProblem] = []
-    for clip, info in zip(found, probe_files([clip.path for clip in found]), strict=True):
+    def add(self, clip: Clip, info: MediaInfo | str) -> None:
+        """Record a result of `probe_files`."""
         if isinstance(info, str):
-            problems.append(ClipProblem(path=clip.path, reason=info))
-            continue
-        clips.append(clip)
-        seconds[clip.clip_id] = info.duration
-        missing_tracks["video"] += not info.has_video
-        missing_tracks["audio"] += not info.has_audio
+            self.problems.append(ClipProblem(path=clip.path, reason=info))
+            return
+        self.clips.append(clip)
+        self.seconds[clip.clip_id] = info.duration
+        self.missing_tracks["video"] += not info.has_video
+        self.missing_tracks["audio"] += not info.has_audio
         if info.problems:
-            remarks.append(ClipProblem(path=clip.path, reason="; ".join(info.problems)))
-    return clips, seconds, missing_tracks, problems, remarks
+            self.remarks.append(ClipProblem(path=clip.path, reason="; ".join(info.problems)))
 
 
 def write_problems(

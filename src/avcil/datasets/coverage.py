@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avcil.data.clips import SPLITS, one_line
+from avcil.data.folders import shown_suffixes
 from avcil.data.scan import listed
 from avcil.datasets.raw_videos import BenchmarkScan
 from avcil.utils.csv_files import write_csv
@@ -51,8 +52,7 @@ def summary(scan: BenchmarkScan) -> str:
     if scan.other_videos:
         lines.append(f"media files of other videos: {len(scan.other_videos)}")
     if scan.ignored:
-        kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in scan.ignored.items())
-        lines.append(f"files that are not media: {kinds}")
+        lines.append(f"files that are not media: {shown_suffixes(scan.ignored)}")
     return "\n".join(lines)
 
 

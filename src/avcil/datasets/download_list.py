@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from avcil.data.clips import read_clips
-from avcil.data.folders import walk
-from avcil.data.scan import MEDIA_SUFFIXES
+from avcil.data.folders import MEDIA_SUFFIXES, walk
 from avcil.datasets.clip_times import Times
 from avcil.datasets.published import PublishedBenchmark
 from avcil.datasets.raw_videos import scan_benchmark

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avcil.data.clips import Clip
-from avcil.data.folders import walk
+from avcil.data.folders import check_folder, is_text, media_of, walk
 from avcil.data.probing import probe_files
-from avcil.data.scan import ClipProblem, check_folder, is_text, media_of
+from avcil.data.scan import ClipProblem
 from avcil.datasets.clip_times import CLIP_SECONDS, Times, clip_times
 from avcil.datasets.file_matching import LAYOUTS, Candidate, Matching, match_files
 from avcil.datasets.protocols import PROTOCOLS
