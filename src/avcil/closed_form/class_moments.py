@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from avcil.closed_form.class_statistics import ClassCounts, counts_without
+from avcil.closed_form.class_statistics import ClassCounts, check_class_numbers, counts_without
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.symmetric import add_product
 from avcil.errors import InputError
@@ -186,8 +186,7 @@ class ClassMoments(ClassCounts):
 
     def batch(self, features: Tensor, labels: Tensor) -> ClassMoments:
         """The moments of clips, over the same classes; arguments and errors as for `add`."""
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
-            raise InputError(f"class numbers must be 0 to {self.classes - 1}; got {int(labels.max())}")
+        check_class_numbers(labels, self.classes)
         features = features.double()
         if not torch.isfinite(features).all():
             raise InputError("features contain NaN or infinite values")

@@ -122,6 +122,14 @@ class ClassCounts(ClassStatistics):
             raise InputError("a class has a negative number of clips")
 
 
+def check_class_numbers(labels: Tensor, classes: int) -> None:
+    """Raise InputError for class numbers (n,) that are not below `classes`."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise InputError(
+            f"class number {int(labels.max())} is unknown: class numbers are 0 to {classes - 1}; call add_classes first"
+        )
+
+
 def counts_without(counts: Tensor, removed: Tensor) -> Tensor:
     """Counts (C,) after removing clips; InputError if a class has fewer clips than `removed` (C,)."""
     remaining = counts - removed

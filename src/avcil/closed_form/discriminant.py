@@ -20,7 +20,7 @@ from torch import Tensor
 from avcil.closed_form.mean_variance import expected_means
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.ridge import cholesky_with_jitter
-from avcil.closed_form.symmetric import mirror, with_diagonal
+from avcil.closed_form.symmetric import inverse_of_cholesky, with_diagonal
 
 
 class Discriminant:
@@ -60,18 +60,14 @@ class Discriminant:
 
     def inverse(self) -> Tensor:
         """N K (M, M); N z^T K z is the squared distance of a clip from the origin."""
-        inverse = torch.cholesky_inverse(self._factor).mul_(self.moments.total)
-        mirror(inverse)
-        return inverse
+        return inverse_of_cholesky(self._factor).mul_(self.moments.total)
 
     def background_inverse(self) -> Tensor:
         """N K_0 (M, M), with K_0 = (G + Lambda)^-1 and the scatter G of all clips about the origin.
 
         N z^T K_0 z is the squared distance of a clip from the origin under the covariance of all clips.
         """
-        inverse = torch.cholesky_inverse(self._background_factor).mul_(self.moments.total)
-        mirror(inverse)
-        return inverse
+        return inverse_of_cholesky(self._background_factor).mul_(self.moments.total)
 
     @cached_property
     def relative_inverse(self) -> Tensor:

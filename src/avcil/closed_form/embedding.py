@@ -80,6 +80,11 @@ def pool(
     return tuple(parts)
 
 
+def vector_count(modality: Modality, pooling: Pooling) -> int:
+    """Number of vectors that `pool` returns."""
+    return modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
     """Configuration of an embedding."""

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedding import FROM_FIRST_STEP, Embedding, EmbeddingConfig, Pooling, Standard
+from avcil.closed_form.embedding import (
+    FROM_FIRST_STEP,
+    Embedding,
+    EmbeddingConfig,
+    Pooling,
+    Standard,
+    vector_count,
+)
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils import checks
@@ -113,7 +120,7 @@ class JoinedEmbedding:
 
     def check_vectors(self, modality: Modality, pooling: Pooling) -> None:
         """Raise InputError unless the blocks use all vectors of a clip; see `pool`."""
-        vectors = modality.has_audio + modality.has_visual * (2 if pooling == "mean-deviation" else 1)
+        vectors = vector_count(modality, pooling)
         if len(self.vector_widths()) != vectors:
             raise InputError(f"the embedding uses {len(self.vector_widths())} of {vectors} vectors")
 

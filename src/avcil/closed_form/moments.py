@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcil.closed_form.class_statistics import ClassCounts, counts_without
+from avcil.closed_form.class_statistics import ClassCounts, check_class_numbers, counts_without
 from avcil.closed_form.symmetric import add_product
-from avcil.errors import InputError
 
 
 class Moments(ClassCounts):
@@ -71,10 +70,7 @@ class Moments(ClassCounts):
         self._accumulate(features, labels, -1)
 
     def _accumulate(self, features: Tensor, labels: Tensor, sign: int) -> None:
-        if len(labels) and int(labels.max()) >= self.classes:
-            raise InputError(
-                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call add_classes first"
-            )
+        check_class_numbers(labels, self.classes)
         features = features.double()
         targets = F.one_hot(labels, self.classes).double()
         add_product(self.gram, features, features, factor=sign)

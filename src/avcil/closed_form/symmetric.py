@@ -36,6 +36,13 @@ def mirror(matrix: Tensor) -> None:
         matrix[start + TILE :, tile] = matrix[tile, start + TILE :].T
 
 
+def inverse_of_cholesky(factor: Tensor) -> Tensor:
+    """The inverse (M, M), exactly symmetric, of the matrix with the lower Cholesky factor `factor`."""
+    inverse = torch.cholesky_inverse(factor)
+    mirror(inverse)
+    return inverse
+
+
 def packed(matrix: Tensor) -> Tensor:
     """The upper triangle row by row: M (M + 1) / 2 numbers."""
     return torch.cat([row[number:] for number, row in enumerate(matrix)]) if len(matrix) else matrix.flatten()

@@ -1,15 +1,21 @@
 """Base class of recursive methods: one stream of ridge regression for each block of the embedding.
 
-C classes.
+n clips of a step, M_b features of a block, C classes.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
+from avcil.methods._head_state import HeadState
 from avcil.methods._stepwise_method import StepwiseMethod
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
@@ -26,14 +32,50 @@ class RecursiveMethod(StepwiseMethod):
         for stream in self.streams:
             stream.add_classes(count)
 
-    def new_classes(self) -> Tensor:
-        """(C,) bool, the classes of the current step; `end_fit` ends the step."""
-        known = self.fitted["settled_classes"] if self.streams else 0
-        return torch.arange(self.classes) >= known
+    @abstractmethod
+    def new_ridge(self, number: int, features: Tensor, labels: Tensor) -> float:
+        """The penalty of stream `number`, from features (n, M_b) and labels (n,) of the first step."""
 
-    def end_fit(self) -> None:
-        """Record that all current classes have been fitted."""
+    @abstractmethod
+    def update(self, blocks: Sequence[Tensor], targets: Tensor, is_new: Tensor) -> Tensor:
+        """Add the clips of a step to the streams.
+
+        Args:
+            blocks: (n, M_b), features of each block of the embedding.
+            targets: (n, C), one-hot.
+            is_new: (C,) bool, the classes of the step.
+
+        Returns:
+            Scores (n, C) of the clips that were computed without them, for the calibration.
+        """
+
+    @abstractmethod
+    def stream_weights(self) -> list[float]:
+        """The weight of each stream in the scores."""
+
+    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+        if self.embedding is None:
+            self.embedding = self.fit_embedding(parts)
+            self.head_states = self.make_head_states()
+        blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
+        is_new = torch.arange(self.classes) >= (self.fitted["settled_classes"] if self.streams else 0)
+        if not self.streams:
+            ridges = [self.new_ridge(number, features, labels) for number, features in enumerate(blocks)]
+            self.streams = tuple(map(RecursiveRidge, self.embedding.sizes, ridges))
+            for stream in self.streams:
+                stream.add_classes(self.classes)
+        scores = self.update(blocks, F.one_hot(labels, self.classes).double(), is_new)
+        self.head_states[0].calibration.add(scores, labels)
         self.fitted["settled_classes"] = self.classes
+
+    def head(self, state: HeadState) -> ClosedFormHead:
+        weights = zip(self.stream_weights(), self.streams, strict=True)
+        return ClosedFormHead(
+            columns=state.columns,
+            weight=torch.cat([weight * stream.theta for weight, stream in weights]),
+            bias=torch.zeros(self.classes, dtype=torch.float64),
+            inverse_temperature=state.calibration.inverse_temperature,
+        )
 
     def remove_class(self, number: int) -> None:
         for stream in self.streams:

@@ -17,7 +17,6 @@ from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.moments import Moments
 from avcil.data.modality import Modality
-from avcil.errors import InputError
 from avcil.methods._head_state import HeadState, head_states_of
 from avcil.methods._saved_statistics import saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod
@@ -101,12 +100,10 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
         Two things still depend on removed clips: the scaling of features, if the constants of the encoders are unknown
         and the clips were in the first step, and penalties that were selected with the clips of a step.
         """
-        self.flush()
-        if self.embedding is None or self.statistics is None:
-            raise InputError("nothing has been learned yet: there is nothing to forget")
+        parts = self.parts_to_forget(audio, visual, labels)
+        assert self.embedding is not None
+        assert self.statistics is not None
         assert self.sample is not None
-        self._check(labels)
-        parts = self.pooled(audio, visual)
         self.statistics.remove(self.embedding(parts), labels)
         self.sample.remove(torch.cat(parts, dim=1), labels)
 

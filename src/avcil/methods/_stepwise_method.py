@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from avcil.closed_form.class_statistics import check_class_numbers
 from avcil.closed_form.embedding import (
     FROM_ENCODER,
     Activation,
@@ -24,6 +25,7 @@ from avcil.closed_form.embedding import (
     Pooling,
     Standard,
     pool,
+    vector_count,
 )
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
@@ -147,10 +149,17 @@ class StepwiseMethod(ClosedFormMethod):
         return pool(audio, visual, self.modality, self.pooling)
 
     def _check(self, labels: Tensor) -> None:
-        if len(labels) and int(labels.max()) >= self.classes:
-            raise InputError(
-                f"class number {int(labels.max())} is unknown: there are {self.classes} classes; call add_classes first"
-            )
+        check_class_numbers(labels, self.classes)
+
+    def parts_to_forget(
+        self, audio: Tensor | None, visual: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The vectors of clips to forget; InputError if nothing was learned, or not their classes."""
+        self.flush()
+        if self.embedding is None:
+            raise InputError("nothing has been learned yet: there is nothing to forget")
+        self._check(labels)
+        return self.pooled(audio, visual)
 
     def solve(self) -> Model:
         self.flush()
@@ -193,9 +202,7 @@ class StepwiseMethod(ClosedFormMethod):
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `common_tensors` returned."""
-        vectors = self.modality.has_audio + self.modality.has_visual * (
-            2 if self.pooling == "mean-deviation" else 1
-        )
+        vectors = vector_count(self.modality, self.pooling)
         self._widths = checks.tensor(tensors, "widths", (vectors,), dtypes=(torch.int64,)).tolist()
         if not all(0 < width <= checks.MAX_INTEGER for width in self._widths):
             raise InputError(

@@ -7,23 +7,17 @@
 Both streams have the same W. The sums are over the clips of all steps. The targets of a step are computed once, with
 the Theta of that step. So the compensation depends on how classes are grouped in steps. The method `rls` has a
 compensation stream for each modality, and uses leave-one-out residuals.
-
-n clips of the current step, C classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avcil.closed_form.embedding import Scaling
-from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.recursive_least_squares import RecursiveRidge
-from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
 from avcil.utils.options import check_range
 
@@ -64,32 +58,18 @@ class DsAl(RecursiveMethod):
             (self.block_config("tanh", features=features), every),
         ]
 
-    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        is_new = self.new_classes()
-        if self.embedding is None:
-            self.embedding = self.fit_embedding(parts)
-            self.head_states = self.make_head_states()
-            penalties = (self.options.penalty, self.options.compensation_penalty)
-            self.streams = tuple(RecursiveRidge(self.options.features, penalty) for penalty in penalties)
-            for stream in self.streams:
-                stream.add_classes(self.classes)
+    def new_ridge(self, number: int, features: Tensor, labels: Tensor) -> float:
+        return (self.options.penalty, self.options.compensation_penalty)[number]
+
+    def update(self, blocks: Sequence[Tensor], targets: Tensor, is_new: Tensor) -> Tensor:
         main, compensation = self.streams
-        h, k = (self.embedding.of_block(number, parts) for number in range(2))
-        targets = F.one_hot(labels, self.classes).double()
+        h, k = blocks
         main.add(h, targets)
         residual = (targets - h @ main.theta) * is_new
         compensation.add(k, residual)
         compensated = residual - compensation.leave_one_out_residual(k, residual)
         scores = targets - main.leave_one_out_residual(h, targets)
-        scores = scores + self.options.compensation * compensated
-        self.head_states[0].calibration.add(scores, labels)
-        self.end_fit()
+        return scores + self.options.compensation * compensated
 
-    def head(self, state: HeadState) -> ClosedFormHead:
-        main, compensation = self.streams
-        return ClosedFormHead(
-            columns=state.columns,
-            weight=torch.cat([main.theta, self.options.compensation * compensation.theta]),
-            bias=torch.zeros(self.classes, dtype=torch.float64),
-            inverse_temperature=state.calibration.inverse_temperature,
-        )
+    def stream_weights(self) -> list[float]:
+        return [1.0, self.options.compensation]

@@ -23,7 +23,7 @@ from avcil.closed_form.class_gaussians import ClassGaussians
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.quadratic_model import QuadraticModel
-from avcil.closed_form.symmetric import mirror
+from avcil.closed_form.symmetric import inverse_of_cholesky
 from avcil.methods._single_head_method import SingleHeadMethod
 from avcil.utils.options import check_range
 
@@ -92,6 +92,4 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
         shrunk.diagonal().add_(self.options.shrink_diagonal * variance)
         deviation = shrunk.diagonal().sqrt()
         factor, _ = cholesky_with_jitter(shrunk / deviation / deviation[:, None])
-        inverse = torch.cholesky_inverse(factor)
-        mirror(inverse)
-        return inverse
+        return inverse_of_cholesky(factor)

@@ -14,6 +14,7 @@ The compensation and the inverse temperature depend on how classes are grouped i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,11 +24,8 @@ from torch.nn import functional as F
 
 from avcil.closed_form import RIDGES, Moments, RidgePath
 from avcil.closed_form.embedding import Scaling
-from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block
-from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
-from avcil.methods._head_state import HeadState
 from avcil.methods._recursive_method import RecursiveMethod
 from avcil.utils.options import check_range
 
@@ -76,16 +74,15 @@ class Rls(RecursiveMethod):
             blocks += [(small(purpose=f"compensation {number}"), (number,)) for number in range(vectors)]
         return blocks
 
-    def partial_fit(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
-        is_first_step = self.embedding is None
-        is_new = self.new_classes()
-        if self.embedding is None:
-            self.embedding = self.fit_embedding(parts)
-            self.head_states = self.make_head_states()
-        blocks = [self.embedding.of_block(number, parts) for number in range(len(self.embedding.blocks))]
-        if is_first_step:
-            self.streams = tuple(self._new_stream(block, labels) for block in blocks)
-        targets = F.one_hot(labels, self.classes).double()
+    def new_ridge(self, number: int, features: Tensor, labels: Tensor) -> float:
+        if self.options.ridge:
+            return self.options.ridge
+        moments = Moments(features.shape[1])
+        moments.add_classes(self.classes)
+        moments.add(features, labels)
+        return min(RIDGES, key=RidgePath(moments).gcv)
+
+    def update(self, blocks: Sequence[Tensor], targets: Tensor, is_new: Tensor) -> Tensor:
         main, *others = self.streams
         main.add(blocks[0], targets)
         residual = main.leave_one_out_residual(blocks[0], targets)
@@ -94,23 +91,9 @@ class Rls(RecursiveMethod):
         for stream, block in zip(others, blocks[1:], strict=True):
             stream.add(block, new_residual)
             compensation += new_residual - stream.leave_one_out_residual(block, new_residual)
-        if is_first_step:
+        if "compensation" not in self.fitted:
             self.fitted["compensation"] = self._weight(residual, compensation)
-        scores = targets - residual + self.fitted["compensation"] * compensation
-        self.head_states[0].calibration.add(scores, labels)
-        self.end_fit()
-
-    def _new_stream(self, features: Tensor, labels: Tensor) -> RecursiveRidge:
-        ridge = self.options.ridge
-        if not ridge:
-            moments = Moments(features.shape[1])
-            moments.add_classes(self.classes)
-            moments.add(features, labels)
-            path = RidgePath(moments)
-            ridge = min(RIDGES, key=path.gcv)
-        stream = RecursiveRidge(features.shape[1], ridge)
-        stream.add_classes(self.classes)
-        return stream
+        return targets - residual + self.fitted["compensation"] * compensation
 
     def _weight(self, residual: Tensor, compensation: Tensor) -> float:
         """c, from the leave-one-out residuals and the scores of the compensation streams, (n, C) each."""
@@ -118,14 +101,8 @@ class Rls(RecursiveMethod):
             return self.options.compensation
         return min(WEIGHTS, key=lambda c: float((residual - c * compensation).square().sum()))
 
-    def head(self, state: HeadState) -> ClosedFormHead:
-        weights = [1.0] + [self.fitted["compensation"]] * (len(self.streams) - 1)
-        theta = torch.cat([c * stream.theta for c, stream in zip(weights, self.streams, strict=True)])
-        bias = torch.zeros(self.classes, dtype=torch.float64)
-        inverse_temperature = state.calibration.inverse_temperature
-        return ClosedFormHead(
-            columns=state.columns, weight=theta, bias=bias, inverse_temperature=inverse_temperature
-        )
+    def stream_weights(self) -> list[float]:
+        return [1.0] + [self.fitted["compensation"]] * (len(self.streams) - 1)
 
     @property
     def forgets_clips(self) -> bool:
@@ -135,9 +112,7 @@ class Rls(RecursiveMethod):
         """Remove clips from the main stream, up to rounding; the targets of the compensation are not stored."""
         if self.options.compensation != 0:
             raise InputError("the compensation stream cannot remove single clips. Train with compensation=0")
-        self.flush()
-        if self.embedding is None:
-            raise InputError("nothing has been learned yet: there is nothing to forget")
-        self._check(labels)
-        features = self.embedding(self.pooled(audio, visual))
+        parts = self.parts_to_forget(audio, visual, labels)
+        assert self.embedding is not None
+        features = self.embedding(parts)
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())
