@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avcil.nn.head import LinearHead
-from avcil.nn.heads import head_from_config
+from avcil.nn.head_config import head_from_config
 from avcil.nn.proxy_head import ProxyHead
 
 

@@ -1,7 +1,7 @@
 """The network of gradient methods as an ONNX graph: projections, guided attention, head.
 
 B clips, T time slices, S spatial tokens, Da and Dv widths of audio and visual features, D width of the projections, C
-classes, P proxies of a class. The equations are those of `nn.network`, `nn.attention`, `nn.heads` and `nn.proxy_head`;
+classes, P proxies of a class. The equations are those of `nn.network`, `nn.attention`, `nn.head` and `nn.proxy_head`;
 T and S can differ between calls.
 """
 

@@ -6,6 +6,7 @@ B clips, D width, C classes.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,7 +32,23 @@ class Head(nn.Module):
 
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
-        """The configuration as JSON, for `head_from_config`."""
+        """The configuration as JSON: `kind`, `classes`, and the arguments of the class."""
+
+    @classmethod
+    @abstractmethod
+    def shapes(
+        cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, Tensor]
+    ) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors of a saved head, by name.
+
+        Args:
+            config: From `to_config`. Its width has been checked; other arguments of the class may be damaged.
+            classes: C.
+            tensors: Tensors of the head, not checked.
+
+        Raises:
+            InputError: An argument of the class is invalid.
+        """
 
 
 class LinearHead(Head):
@@ -66,3 +83,9 @@ class LinearHead(Head):
 
     def to_config(self) -> dict[str, Any]:
         return {"kind": self.kind, "width": self.width, "classes": self.classes}
+
+    @classmethod
+    def shapes(
+        cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, Tensor]
+    ) -> dict[str, tuple[int, ...]]:
+        return {"weight": (classes, config["width"]), "bias": (classes,)}

@@ -16,7 +16,7 @@ from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.nn.fused_attention import attention_maps, projected_attention
 from avcil.nn.head import Head, LinearHead
-from avcil.nn.heads import head_from_config, head_shapes
+from avcil.nn.head_config import head_from_config, head_shapes
 from avcil.nn.token_rows import Tokens
 from avcil.nn.workspace import Workspace
 from avcil.utils import checks

@@ -6,6 +6,7 @@ B clips, D width, C classes, P proxies of a class. Source: PODNet (ECCV 2020), s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avcil.nn.head import Head
+from avcil.utils import checks
 
 
 class ProxyHead(Head):
@@ -77,6 +79,14 @@ class ProxyHead(Head):
 
     def to_config(self) -> dict[str, Any]:
         return {"kind": self.kind, "width": self.width, "proxies": self.proxies, "classes": self.classes}
+
+    @classmethod
+    def shapes(
+        cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, Tensor]
+    ) -> dict[str, tuple[int, ...]]:
+        each = (checks.whole_number(config, "proxies", least=1), config["width"])
+        frozen = (*tensors.get("frozen", torch.empty(())).shape, 0)[0]
+        return {"frozen": (frozen, *each), "learning": (max(classes - frozen, 0), *each), "scale": ()}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Load a head with another number of frozen classes."""

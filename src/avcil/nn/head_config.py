@@ -1,17 +1,18 @@
-"""Building heads from their configuration, and checking it."""
+"""Building heads from a saved configuration, and checking it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from avcil.errors import InputError
 from avcil.nn.head import Head, LinearHead
 from avcil.nn.proxy_head import ProxyHead
 from avcil.utils import checks
+from avcil.utils.tensor_names import strip_prefix
 
 HEADS: dict[str, type[Head]] = {head.kind: head for head in (LinearHead, ProxyHead)}
 
@@ -34,7 +35,7 @@ def head_shapes(config: Any, width: int, tensors: Mapping[str, Tensor]) -> dict[
     Args:
         config: From `Head.to_config`, possibly damaged.
         width: D.
-        tensors: Tensors of the network, which determine the number of frozen proxies.
+        tensors: Tensors of the network.
 
     Raises:
         InputError: The configuration is invalid or has another width.
@@ -43,12 +44,6 @@ def head_shapes(config: Any, width: int, tensors: Mapping[str, Tensor]) -> dict[
     classes = checks.whole_number(config, "classes", least=1)
     if checks.whole_number(config, "width", least=1) != width:
         raise InputError(f"the head has width {config['width']}, the features have width {width}")
-    known = {"kind", "classes", "width"} | ({"proxies"} if kind == "proxies" else set())
-    if other := config.keys() - known:
+    if other := config.keys() - {"kind", "classes", *inspect.signature(HEADS[kind]).parameters}:
         raise InputError(f"the head has the unknown option {min(other)!r:.40}")
-    if kind == "linear":
-        return {"weight": (classes, width), "bias": (classes,)}
-    frozen = tensors.get("head.frozen", torch.empty(())).shape
-    old = frozen[0] if frozen else 0
-    each = (checks.whole_number(config, "proxies", least=1), width)
-    return {"frozen": (old, *each), "learning": (max(classes - old, 0), *each), "scale": ()}
+    return HEADS[kind].shapes(config, classes, strip_prefix("head", tensors))
