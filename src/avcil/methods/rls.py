@@ -91,7 +91,7 @@ class Rls(RecursiveMethod):
         for stream, block in zip(others, blocks[1:], strict=True):
             stream.add(block, new_residual)
             compensation += new_residual - stream.leave_one_out_residual(block, new_residual)
-        if "compensation" not in self.fitted:
+        if "settled_classes" not in self.fitted:  # in the first step
             self.fitted["compensation"] = self._weight(residual, compensation)
         return targets - residual + self.fitted["compensation"] * compensation
 

@@ -39,15 +39,9 @@ class Head(nn.Module):
     def shapes(
         cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, Tensor]
     ) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors of a saved head, by name.
+        """Shapes of the saved tensors, by name, from `to_config` and the tensors, which may be damaged.
 
-        Args:
-            config: From `to_config`. Its width has been checked; other arguments of the class may be damaged.
-            classes: C.
-            tensors: Tensors of the head, not checked.
-
-        Raises:
-            InputError: An argument of the class is invalid.
+        The width in `config` and C (`classes`) have been checked; InputError for other invalid values.
         """
 
 
