@@ -94,7 +94,12 @@ def test_in_place_and_again(made, avcil, capsys, tmp_path):
     assert avcil("learn", run, made / "new" / "owl") == 2
     assert "Add --extend" in capsys.readouterr().err
     assert avcil("learn", run, made / "new" / "owl", "--extend", "--held-out", 0) == 0
-    assert avcil("learn", run, made / "new" / "owl", "--rename", "owl=eule") == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("the model has learned it already, as class 'owl'") == 5
+    assert "learned clips: 1 of owl" in captured.out, "the clip that was held out before"
+    assert avcil("learn", run, made / "new" / "owl", "--rename", "owl=eule") == 2
+    assert "none of the 6 clips can be learned: " in capsys.readouterr().err
+    assert avcil("learn", run, made / "new" / "big bell", "--rename", "big bell=eule") == 0
     assert Recognizer.load(run).classes_ == ("cat", "dog", "owl", "eule")
     capsys.readouterr()
     assert avcil("learn", run, made / "new" / "owl", "--rename", "cow=moo") == 2
@@ -278,10 +283,10 @@ def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
     """With a folder, files or a clip list, the model is the same as before learning."""
     assert avcil("learn", made / "run", made / "new" / "owl", "--out", tmp_path / "more") == 0
     assert avcil("forget", tmp_path / "more", made / "new" / "owl", "--out", tmp_path / "less") == 0
-    message = capsys.readouterr().out
-    assert "1 clips of the folders were held out" in message
-    assert "forgot clips: 5 of owl" in message
-    assert "forgot classes: owl" in message
+    captured = capsys.readouterr()
+    assert captured.err.count("the model has not learned it") == 1, "the clip that was held out"
+    assert "forgot clips: 5 of owl" in captured.out
+    assert "forgot classes: owl" in captured.out
     clip = made / "clips" / "dog" / "0.mp4"
     less, before = Recognizer.load(tmp_path / "less"), Recognizer.load(made / "run")
     assert less.classes_ == before.classes_

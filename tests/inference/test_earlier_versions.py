@@ -41,7 +41,7 @@ def test_models_of_version_1(method, tmp_path):
 
 
 def test_blade_of_version_2_can_learn(new_store, tmp_path):
-    """A model of format 2 gives the same predictions; learning converts its statistics."""
+    """A model of format 2 gives the same predictions; learning converts its statistics; it records no old clips."""
     folder = Path(__file__).parent / "version_2" / "blade"
     recognizer, clips = load_and_check(folder)
 
@@ -56,3 +56,6 @@ def test_blade_of_version_2_can_learn(new_store, tmp_path):
     for name in (f"{part}.{kind}" for part in ("audio", "visual") for kind in ("counts", "means", "within")):
         torch.testing.assert_close(one[f"moments.{name}"], other[f"moments.{name}"], rtol=1e-6, atol=1e-6)
     assert recognizer.predict(clips) == today.predict(clips)
+    notes = [either.forget(clips[:1], ["new"]).notes for either in (recognizer, today)]
+    assert "does not record all clips" in notes[0][0]
+    assert notes[1] == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,51 @@ def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
     for name in ("moments.audio.within", "moments.visual.within"):
         torch.testing.assert_close(after[name], before[name], rtol=1e-10, atol=1e-10)
     assert torch.equal(after["sample.vectors"], before["sample.vectors"])
+
+
+@pytest.mark.parametrize("method", ["blade", "slda", "acil"])
+def test_only_learned_clips_are_forgotten(method, store, tmp_path):
+    """A clip that was not learned, or as another class, or less often: an error, or skipped, or subtracted."""
+    recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
+    before = recognizer.snapshot()
+    (learned, _), (other, _) = clips_of(store, ["c0"]), clips_of(store, ["c0"], "val")
+    for clips, names, reason in (
+        ([*learned[:2], other[0]], ["c0"] * 3, "the model has not learned it"),
+        (learned[:1], ["c1"], "it was learned as class 'c0'"),
+        ([learned[0]] * 2, ["c0"] * 2, "given more often than it was learned"),
+    ):
+        with pytest.raises(InputError, match=f"{clips[-1].clip_id}: .*{reason}.*Nothing was forgotten"):
+            recognizer.forget(clips, names)
+        assert recognizer.snapshot() is before
+    with pytest.raises(InputError, match="has not learned it"):
+        recognizer.forget(other[:1], ["c0"], not_learned="skip")
+    report = recognizer.forget([*learned[:2], other[0]], ["c0"] * 3, not_learned="skip")
+    assert report.forgotten == {"c0": 2}
+    assert [problem.path.name for problem in report.problems] == [Path(other[0].clip_id).name]
+    close = replace(learned[2], audio=learned[2].audio * 1.001)
+    assert recognizer.forget([close], ["c0"], not_learned="subtract").forgotten == {"c0": 1}
+    assert recognizer.counts == {"c1": 8, "c0": 5}
+
+
+@pytest.mark.parametrize("method", ["blade", "slda"])
+def test_a_clip_is_learned_once(method, store, tmp_path):
+    """Learned clips and copies are skipped with the reason; after forgetting, they can be learned again."""
+    recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
+    known, (new, labels) = clips_of(store, ["c0"]), clips_of(store, ["c2"])
+    with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*already, as class 'c0'"):
+        recognizer.learn(known[0], ["c2"] * 8)
+    copy = replace(new[0], clip_id="copy")
+    report = recognizer.learn([*known[0][:2], *new, copy], [*known[1][:2], *labels, "c9"])
+    assert report.new == {"c2": 8}
+    reasons = [problem.reason for problem in report.problems]
+    assert reasons[:2] == ["the model has learned it already, as class 'c0'"] * 2
+    assert reasons[2].startswith(
+        f"it has the same features as {new[0].clip_id}, which was learned as class 'c2'"
+    )
+    recognizer.save(tmp_path / "model")
+    again = Recognizer.load(tmp_path / "model")
+    again.forget(new[:3], labels[:3])
+    assert again.learn(new, labels).extended == {"c2": 3}
 
 
 def test_forgetting_a_class(store, tmp_path):

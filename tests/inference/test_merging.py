@@ -96,15 +96,16 @@ def test_merged_model_equals_one_that_learned_all_clips(train, avcil, capsys, cl
 
 @pytest.fixture(scope="module")
 def halves(train, clips):
-    """Learn any of the clips, by their positions, into a new recognizer of one class's first clip each."""
-    start = load_saved(train([["c0"]]) / "model")
+    """Learn any of the clips, by their positions, into a new recognizer without other clips."""
+    start = Recognizer.load(train([["c0"]]))
+    other = [replace(clip, audio=clip.audio + 1) for clip in clips[0][:2]]
+    start.learn(other, ["other"] * 2)
+    start.forget([clip for clip, label in zip(*clips, strict=True) if label == "c0"], ["c0"] * 8)
 
     def teach(rows: list[int]) -> Recognizer:
-        recognizer = Recognizer(start)
-        features, labels = ([part[row] for row in rows] for part in clips)
-        recognizer.learn([replace(clip, clip_id=f"{n}") for n, clip in enumerate(features)], labels)
-        own = [row for row, label in enumerate(clips[1]) if label == "c0"]
-        recognizer.forget([clips[0][row] for row in own], ["c0"] * len(own))
+        recognizer = Recognizer(start.snapshot())
+        recognizer.learn(*([part[row] for row in rows] for part in clips))
+        recognizer.forget(other, ["other"] * 2)
         return recognizer
 
     return teach

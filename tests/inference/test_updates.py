@@ -89,7 +89,7 @@ def test_clips_that_cannot_be_learned(store, tmp_path):
     with pytest.raises(InputError, match="differ only in case"):
         blade.learn(clips, ["C0"] * 8)
     with pytest.raises(InputError, match="given twice"):
-        blade.learn([clips[0], clips[0]], ["c2", "c2"])
+        network.learn([clips[0], clips[0]], ["c2", "c2"])
     assert blade.snapshot() is before
     ncm, silent = trained(tmp_path, store, "ncm", 1), without("audio", clips)
     with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*learning needs audio"):

@@ -69,6 +69,7 @@ def test_resumed_run_is_identical_or_the_method_is_rejected(
     assert all(map(math.isfinite, results.get("stream_metrics", {}).values()))
     run = read_run(tmp_path / "one")  # the files agree with each other
     assert run.results.stream_metrics == results.get("stream_metrics", {})
+    assert_record_of_clips(tmp_path / "one" / "model", method)
     commit = RunDirectory.commit_step
 
     def commit_then_stop(self, *arguments):
@@ -82,6 +83,13 @@ def test_resumed_run_is_identical_or_the_method_is_rejected(
     train(config(features, tmp_path / "two", method, stream, modality=modality), quiet=True)
     for file in ("accuracy_matrix.csv", "model/model.safetensors", "model/labels.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def assert_record_of_clips(model: Path, method: str) -> None:
+    """A closed-form method has recorded each learned clip once, so that `forget` can check what it is given."""
+    if issubclass(load_method(method), ClosedFormMethod):
+        counts = json.loads((model / "learning.json").read_text())["counts"]
+        assert len(load_tensors(model / "learning.safetensors")["learned.hashes"]) == sum(counts.values())
 
 
 @pytest.mark.parametrize("stream", [s for s in STREAMS if not s.startswith("domain")])

@@ -1,5 +1,6 @@
 """Writing files: whole or not at all, and plain words for a disk that refuses."""
 
+import contextlib
 import errno
 import json
 import os
@@ -70,6 +71,18 @@ def test_a_folder_is_held_by_one_process(tmp_path):
     free = subprocess.run(command, check=False)
     assert (held.returncode, free.returncode) == (2, 0)
     assert "another process is training" in held.stdout
+
+
+def test_an_error_leaves_no_new_folder(tmp_path):
+    """A new folder in which nothing was written is removed; others stay."""
+    for folder, file in ((tmp_path / "new", None), (tmp_path / "used", "model")):
+        with contextlib.suppress(InputError), files.folder_lock(folder, "learning"):
+            if file:
+                (folder / file).touch()
+            raise InputError("no clip can be learned")
+    with contextlib.suppress(InputError), files.folder_lock(tmp_path / "used", "learning"):
+        raise InputError("no clip can be learned")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used"]
 
 
 def test_a_message_without_its_path():

@@ -7,12 +7,10 @@ samples can be merged. The vectors are used to calibrate probabilities and p-val
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-
-import numpy as np
 import torch
 from torch import Tensor
+
+from avcil.closed_form.learned_clips import digests, remaining
 
 
 class CalibrationSample:
@@ -44,18 +42,16 @@ class CalibrationSample:
         """Add clips: features (n, M), labels (n,)."""
         vectors = torch.cat([self.vectors, features.float()])
         labels = torch.cat([self.labels, labels])
-        pairs = list(zip(_hashes(vectors), labels.tolist(), strict=True))
+        pairs = list(zip(digests(vectors), labels.tolist(), strict=True))
         order = sorted(range(len(pairs)), key=pairs.__getitem__)[: self.size]
         self.vectors, self.labels = vectors[order], labels[order]
 
     def remove(self, features: Tensor, labels: Tensor) -> None:
         """Remove clips that are in the sample; others are ignored. The sample is not filled up again."""
-        removed = Counter(zip(_hashes(features.float()), labels.tolist(), strict=True))
-        keep = torch.ones(len(self.labels), dtype=torch.bool)
-        for row, pair in enumerate(zip(_hashes(self.vectors), self.labels.tolist(), strict=True)):
-            if removed[pair] > 0:  # if clips are equal, only as many as are given
-                removed[pair] -= 1
-                keep[row] = False
+        keep = remaining(
+            zip(digests(self.vectors), self.labels.tolist(), strict=True),
+            zip(digests(features), labels.tolist(), strict=True),
+        )
         self.vectors, self.labels = self.vectors[keep], self.labels[keep]
 
     def remove_class(self, number: int) -> None:
@@ -74,8 +70,3 @@ class CalibrationSample:
         sample = cls(tensors["vectors"].shape[1], size=int(tensors["size"]))
         sample.vectors, sample.labels = tensors["vectors"].clone(), tensors["labels"].clone()
         return sample
-
-
-def _hashes(vectors: Tensor) -> list[bytes]:
-    rows = np.ascontiguousarray(vectors.numpy())
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from avcil.data.scan import ClipProblem
 from avcil.inference.clip_features import ClipFeatures, Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
-from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_features
+from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_new_features
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.utils.progress import ProgressCallback
@@ -74,7 +74,8 @@ def learn_and_evaluate(
     """
     progress = progress or (lambda phase, done, total: None)
     before, start = recognizer.snapshot(), time.monotonic()
-    usable, problems = read_features(features_of or recognizer.features_of, clips, before, progress)
+    read = features_of or recognizer.features_of
+    usable, problems = read_new_features(read, clips, labels, before, progress)
     reading = time.monotonic() - start
     if held_out is None:
         usable_labels = [labels[index] for index, _ in usable]

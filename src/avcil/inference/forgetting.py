@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 
+from avcil.data.scan import ClipProblem
 from avcil.errors import InputError
-from avcil.inference.clip_features import Source
-from avcil.inference.learning import FeaturesOf, joined_features, learning_of, read_features, updated
+from avcil.inference.clip_features import Source, name_of
+from avcil.inference.learning import FeaturesOf, learning_of, read_features, updated
+from avcil.inference.recorded_clips import clip_hashes, tensor_groups
+from avcil.methods.base import ClosedFormMethod
 from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names
 
+NotLearned = Literal["fail", "skip", "subtract"]
+"""What to do with a clip that the model has not recorded as learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetReport:
+    """The outcome of forgetting clips."""
+
+    forgotten: dict[str, int]
+    """Number of removed clips by class."""
+    problems: tuple[ClipProblem, ...]
+    """Clips that were skipped, with reasons."""
+    notes: tuple[str, ...]
+    """Further remarks."""
+
 
 def forget(
-    state: SavedModel, features_of: FeaturesOf, clips: Sequence[Source], labels: Sequence[str]
-) -> SavedModel:
+    state: SavedModel,
+    features_of: FeaturesOf,
+    clips: Sequence[Source],
+    labels: Sequence[str],
+    *,
+    not_learned: NotLearned = "fail",
+) -> tuple[SavedModel, ForgetReport]:
     """Remove learned clips; see `Recognizer.forget`. If a clip cannot be read, nothing is forgotten."""
     learning, clips, labels = learning_of(state), list(clips), list(labels)
     method = _method_that_forgets(learning)
@@ -32,24 +56,79 @@ def forget(
     usable, problems = read_features(features_of, clips, state, lambda *_: None)
     if problems:
         raise InputError(f"{problems[0].path}: {problems[0].reason}. Nothing was forgotten")
+    numbers = [state.labels.index(label) for label in labels]
+    features = [features for _, features in usable]
+    hashes = clip_hashes(method, features, state)
+    notes = () if _records_all(method, learning) else (UNCHECKED,)
+    reasons = dict(_reasons(method, hashes, numbers, state, check=not_learned != "subtract"))
+    problems = [ClipProblem(path=Path(name_of(clips[i])), reason=reason) for i, reason in reasons.items()]
+    if problems and (not_learned != "skip" or len(problems) == len(clips)):
+        raise InputError(_not_learned_message(problems))
+    kept = [i for i in range(len(clips)) if i not in reasons]
     remaining = Counter(learning.counts)
-    remaining.subtract(labels)
+    forgotten = Counter(labels[i] for i in kept)
+    remaining.subtract(forgotten)
     for label, count in remaining.items():
         if count < 0:
             raise InputError(
-                f"{labels.count(label)} clips of class {label!r} are given, but only {learning.counts[label]} were "
+                f"{forgotten[label]} clips of class {label!r} are given, but only {learning.counts[label]} were "
                 "learned. Give only clips that were learned, and no held-out clips"
             )
-    audio, visual, presence = joined_features([features for _, features in usable], state)
-    numbers = torch.tensor([state.labels.index(label) for label in labels])
-    for modality, at in presence.groups(state.model.modality).items():
-        method.forget(
-            torch.from_numpy(audio[at]).float() if audio is not None and modality.has_audio else None,
-            torch.from_numpy(visual[at]).float() if visual is not None and modality.has_visual else None,
-            numbers[at],
-        )
-    return _solve(
-        state, learning, method, {label: remaining[label] for label in state.labels if remaining[label] > 0}
+    targets = torch.tensor([numbers[i] for i in kept])
+    for at, audio, visual in tensor_groups([features[i] for i in kept], state):
+        method.forget(audio, visual, targets[at])
+    report = ForgetReport(forgotten=dict(forgotten), problems=tuple(problems), notes=notes)
+    counts = {label: remaining[label] for label in state.labels if remaining[label] > 0}
+    return _solve(state, learning, method, counts), report
+
+
+UNCHECKED = (
+    "the model does not record all clips that it has learned, because an earlier version trained it. So it was not "
+    "checked that each of these clips was learned"
+)
+
+
+def _records_all(method: ClosedFormMethod, learning: LearningState) -> bool:
+    return method.learned is not None and len(method.learned) == sum(learning.counts.values())
+
+
+def _reasons(
+    method: ClosedFormMethod, hashes: Sequence[int], numbers: Sequence[int], state: SavedModel, *, check: bool
+) -> Iterator[tuple[int, str]]:
+    """Yield the index of each clip that was not learned as the given class, with the reason.
+
+    Args:
+        method: The method with its statistics.
+        hashes: The hash of each clip.
+        numbers: The class number of each clip.
+        state: The model.
+        check: Whether a clip without a record is a problem, if the method records all clips.
+    """
+    learned = method.learned
+    if learned is None:
+        return
+    check = check and _records_all(method, learning_of(state))
+    classes = learned.classes_of(torch.tensor(hashes, dtype=torch.int64))
+    records = Counter(zip(learned.hashes.tolist(), learned.labels.tolist(), strict=True))
+    for index, (value, number, found) in enumerate(zip(hashes, numbers, classes, strict=True)):
+        records[value, number] -= 1
+        if records[value, number] >= 0:
+            continue
+        if found == number:
+            yield index, "it is given more often than it was learned"
+        elif found is not None:
+            yield index, f"it was learned as class {state.labels[found]!r}"
+        elif check:
+            yield index, "the model has not learned it"
+
+
+def _not_learned_message(problems: Sequence[ClipProblem]) -> str:
+    shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return (
+        f"{shown}{more}. Nothing was forgotten. Give only clips that were learned, not held-out clips, with the "
+        "classes as which they were learned. Learned clips whose features differ by rounding, because another "
+        "processor computed them, can be forgotten with avcil forget --not-learned subtract"
     )
 
 
@@ -62,7 +141,7 @@ def forget_class(state: SavedModel, label: str) -> SavedModel:
     return _solve(state, learning, method, {name: n for name, n in learning.counts.items() if name != label})
 
 
-def _method_that_forgets(learning: LearningState) -> Any:
+def _method_that_forgets(learning: LearningState) -> ClosedFormMethod:
     method = closed_form_method(learning)
     if method is None:
         raise InputError(
@@ -72,7 +151,9 @@ def _method_that_forgets(learning: LearningState) -> Any:
     return method
 
 
-def _solve(state: SavedModel, learning: LearningState, method: Any, counts: dict[str, int]) -> SavedModel:
+def _solve(
+    state: SavedModel, learning: LearningState, method: ClosedFormMethod, counts: dict[str, int]
+) -> SavedModel:
     """The state after a method has forgotten; classes that are not in `counts` are dropped."""
     if not counts.keys() - {BACKGROUND}:
         raise InputError("a model needs at least one class, and none would be left. Nothing was forgotten")

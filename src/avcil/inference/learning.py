@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from avcil.data.clips import check_labels
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
-from avcil.inference.clip_features import ClipFeatures, Source, concatenated, name_of
+from avcil.inference.clip_features import ClipFeatures, Source, name_of
+from avcil.inference.recorded_clips import Usable, joined_features, without_learned
 from avcil.methods.model import Model
 from avcil.saved_models.description import UPDATES
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import (
+    closed_form_method,
     closed_form_method_names,
     learns_incomplete_clips,
     update_model,
@@ -74,7 +74,7 @@ def learn(
         raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
     check_labels({*labels, *state.labels}, "the new clips and the known classes")
     start = time.monotonic()
-    usable, problems = read_features(features_of, clips, state, report_progress)
+    usable, problems = read_new_features(features_of, clips, labels, state, report_progress)
     if not usable:
         raise nothing_usable(len(clips), problems)
     new_clips = _new_clips(state, usable, labels)
@@ -121,7 +121,7 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
 
 def read_features(
     features_of: FeaturesOf, clips: Sequence[Source], state: SavedModel, progress: ProgressCallback
-) -> tuple[list[tuple[int, ClipFeatures]], list[ClipProblem]]:
+) -> tuple[Usable, list[ClipProblem]]:
     """Read clips for learning.
 
     Args:
@@ -134,7 +134,7 @@ def read_features(
         Index and features of each clip that can be learned, and the other clips with reasons. Clips need all modalities
         of the model, or one of them if the method learns from incomplete clips.
     """
-    usable: list[tuple[int, ClipFeatures]] = []
+    usable: Usable = []
     problems: list[ClipProblem] = []
     parts = state.model.modality.parts
     allowed = len(parts) - 1 if state.learning and learns_incomplete_clips(state.learning) else 0
@@ -149,6 +149,21 @@ def read_features(
             usable.append((index, replace(features, read=None)))  # frees the decoded frames and audio
         progress("reading clips", index + 1, len(clips))
     return usable, problems
+
+
+def read_new_features(
+    features_of: FeaturesOf,
+    clips: Sequence[Source],
+    labels: Sequence[str],
+    state: SavedModel,
+    progress: ProgressCallback,
+) -> tuple[Usable, list[ClipProblem]]:
+    """Like `read_features`, without clips that the model has learned already and copies of other clips."""
+    usable, problems = read_features(features_of, clips, state, progress)
+    method = closed_form_method(learning_of(state))
+    named = [(name_of(clip), label) for clip, label in zip(clips, labels, strict=True)]
+    usable, known = without_learned(method, usable, named, state)
+    return usable, [*problems, *known]
 
 
 def _incomplete_reason(features: ClipFeatures, parts: Sequence[Modality], allowed: int) -> str:
@@ -184,26 +199,6 @@ def _new_clips(
     return UpdateClips(
         ids=ids, labels=[labels[index] for index, _ in usable], audio=audio, visual=visual, presence=presence
     )
-
-
-def joined_features(
-    features: Sequence[ClipFeatures], state: SavedModel
-) -> tuple[np.ndarray | None, np.ndarray | None, Presence]:
-    """Concatenated features that the model uses: audio (n, Da), visual (n, T, S, Dv), and which clips have them.
-
-    The rows of missing features are zeros; an array is None if no clip has the features or the model does not use them.
-    """
-    parts, dtype = state.model.modality.parts, np.dtype(state.description["dtype"])
-
-    def joined(part: Modality) -> np.ndarray | None:
-        rows = concatenated([getattr(clip, part) if part in parts else None for clip in features])
-        return None if rows is None else rows.numpy().astype(dtype)
-
-    presence = Presence.of(
-        tuple(part in parts and getattr(clip, part) is not None for part in Modality.AUDIO_VISUAL.parts)
-        for clip in features
-    )
-    return joined(Modality.AUDIO), joined(Modality.VISUAL), presence
 
 
 def _incomplete_note(presence: Presence, modality: Modality) -> Iterator[str]:

@@ -63,13 +63,10 @@ def merge(
 
 
 def shared_clips(state: SavedModel, other: SavedModel) -> int:
-    """Number of clips in both calibration samples. The merged model counts them twice."""
-    samples = [
-        {bytes(row.numpy()) for row in model.learning.tensors.get("sample.vectors", ())}
-        for model in (state, other)
-        if model.learning
-    ]
-    return len(set.intersection(*samples)) if len(samples) == 2 else 0
+    """Number of clips that both models have recorded as learned. The merged model counts them twice."""
+    methods = [closed_form_method(model.learning) for model in (state, other) if model.learning]
+    learned = [method.learned for method in methods if method is not None and method.learned is not None]
+    return learned[0].shared(learned[1]) if len(learned) == 2 else 0
 
 
 def _learning(state: SavedModel, name: str) -> LearningState:

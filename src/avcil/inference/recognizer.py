@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from avcil.export import OnnxExport
     from avcil.features import FeatureStore
-    from avcil.inference import learning
+    from avcil.inference import forgetting, learning
     from avcil.inference.explanation import Explanation
     from avcil.inference.timeline import TimelineEvent
     from avcil.media.reader import MediaReader
@@ -363,16 +363,33 @@ class Recognizer:
             )
             return report
 
-    def forget(self, clips: Sequence[Source], labels: Sequence[str]) -> None:
+    def forget(
+        self,
+        clips: Sequence[Source],
+        labels: Sequence[str],
+        *,
+        not_learned: forgetting.NotLearned = "fail",
+    ) -> forgetting.ForgetReport:
         """Remove learned clips from the model; classes without clips left are removed.
 
+        Args:
+            clips: The clips.
+            labels: The classes as which they were learned.
+            not_learned: For clips that the model has not recorded as learned: "fail" raises an error, "skip" lists them
+                in the report, "subtract" removes them without this check, for clips whose features differ by rounding
+                because another processor computed them.
+
         Raises:
-            InputError: The method cannot forget, a clip cannot be read, or more clips are given than were learned.
+            InputError: The method cannot forget, a clip cannot be read or was not learned, or no clip is left to be
+                forgotten. Nothing is forgotten.
         """
         from avcil.inference import forgetting
 
         with self._exclusive():
-            self._state = forgetting.forget(self._state, self.features_of, clips, labels)
+            self._state, report = forgetting.forget(
+                self._state, self.features_of, clips, labels, not_learned=not_learned
+            )
+            return report
 
     def forget_class(self, label: str) -> None:
         """Remove a class. Its clips still contribute to statistics that all classes share; `forget` removes that too.

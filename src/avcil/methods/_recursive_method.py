@@ -16,6 +16,7 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.recursive_least_squares import RecursiveRidge
 from avcil.errors import InputError
 from avcil.methods._head_state import HeadState
+from avcil.methods._saved_statistics import saved_learned_clips
 from avcil.methods._stepwise_method import StepwiseMethod
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
@@ -80,6 +81,7 @@ class RecursiveMethod(StepwiseMethod):
     def remove_class(self, number: int) -> None:
         for stream in self.streams:
             stream.remove_class(number)
+        self.learned.remove_class(number)
         self.classes -= 1
         self.fitted["settled_classes"] -= 1
 
@@ -98,6 +100,7 @@ class RecursiveMethod(StepwiseMethod):
         self.classes = self.streams[0].classes
         if any(stream.classes != self.classes for stream in self.streams):
             raise InputError("the saved streams have different numbers of classes")
+        self.learned = saved_learned_clips(strip_prefix("learned", tensors), self.classes)
 
     @property
     def statistics_bytes(self) -> int:

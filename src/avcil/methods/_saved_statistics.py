@@ -10,6 +10,7 @@ from torch import Tensor
 from avcil.closed_form.block_discriminant import BladeStatistics
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
+from avcil.closed_form.learned_clips import LearnedClips, hashes
 from avcil.closed_form.moments import Moments
 from avcil.errors import InputError
 from avcil.utils import checks
@@ -25,9 +26,33 @@ def saved_sample(tensors: dict[str, Tensor], width: int, classes: int) -> Calibr
         "labels": checks.tensor(tensors, "labels", (count,), dtypes=(torch.int64,)),
         "size": checks.tensor(tensors, "size", (), dtypes=(torch.int64,)),
     }
-    if count and not 0 <= int(checked["labels"].min()) <= int(checked["labels"].max()) < classes:
-        raise InputError(f"the calibration sample has class numbers outside 0 to {classes - 1}")
+    _check_class_numbers(checked["labels"], classes, "the calibration sample has")
     return CalibrationSample.from_tensors(checked)
+
+
+def saved_learned_clips(
+    tensors: dict[str, Tensor], classes: int, sample: CalibrationSample | None = None
+) -> LearnedClips:
+    """The hashes of learned clips; InputError if a tensor has a wrong shape.
+
+    Models before 0.2 have none; then these are the hashes of the clips in the calibration sample, if there is one.
+    """
+    learned = LearnedClips()
+    if tensors:
+        labels = tensors.get("labels")
+        shape = (0 if labels is None else labels.numel(),)
+        learned.add(
+            *(checks.tensor(tensors, name, shape, dtypes=(torch.int64,)) for name in ("hashes", "labels"))
+        )
+        _check_class_numbers(learned.labels, classes, "the hashes of learned clips have")
+    elif sample is not None:
+        learned.add(hashes(sample.vectors), sample.labels)
+    return learned
+
+
+def _check_class_numbers(labels: Tensor, classes: int, what: str) -> None:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise InputError(f"{what} class numbers outside 0 to {classes - 1}")
 
 
 def saved_deviations(tensors: dict[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.moments import Moments
 from avcil.data.modality import Modality
 from avcil.methods._head_state import HeadState, head_states_of
-from avcil.methods._saved_statistics import saved_sample
+from avcil.methods._saved_statistics import saved_learned_clips, saved_sample
 from avcil.methods._stepwise_method import StepwiseMethod
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
@@ -94,13 +94,12 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
     def _new_sample(self) -> CalibrationSample:
         return CalibrationSample(sum(self._widths), size=self.options.calibration_clips)
 
-    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+    def subtract(self, parts: tuple[Tensor, ...], labels: Tensor, modality: Modality | None) -> None:
         """Remove clips: up to rounding, the statistics are then those of the other clips.
 
         Two things still depend on removed clips: the scaling of features, if the constants of the encoders are unknown
         and the clips were in the first step, and penalties that were selected with the clips of a step.
         """
-        parts = self.parts_to_forget(audio, visual, labels)
         assert self.embedding is not None
         assert self.statistics is not None
         assert self.sample is not None
@@ -116,6 +115,7 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
         assert self.sample is not None
         self.statistics.remove_class(number)
         self.sample.remove_class(number)
+        self.learned.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
@@ -132,6 +132,7 @@ class StatisticsMethod(StepwiseMethod, Generic[S]):
         self.classes = self.statistics.classes
         sample = strip_prefix("sample", tensors)  # models before 0.2 have none
         self.sample = saved_sample(sample, sum(self._widths), self.classes) if sample else self._new_sample()
+        self.learned = saved_learned_clips(strip_prefix("learned", tensors), self.classes, self.sample)
 
     @property
     def statistics_bytes(self) -> int:

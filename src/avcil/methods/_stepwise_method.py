@@ -29,6 +29,7 @@ from avcil.closed_form.embedding import (
 )
 from avcil.closed_form.head import ClosedFormHead
 from avcil.closed_form.joined_embedding import Block, JoinedEmbedding
+from avcil.closed_form.learned_clips import LearnedClips, hashes
 from avcil.closed_form.linear_model import LinearModel
 from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
@@ -65,6 +66,7 @@ class StepwiseMethod(ClosedFormMethod):
         """How the visual tokens of a clip are pooled."""
         return "mean"
 
+    learned: LearnedClips
     embedding: JoinedEmbedding | None = None
     """Fitted with the first clips."""
 
@@ -73,6 +75,7 @@ class StepwiseMethod(ClosedFormMethod):
         self.classes = 0
         self.head_states: list[HeadState] = []
         """The first is that of the method's modality; empty before the first step."""
+        self.learned = LearnedClips()
         self._pending: Batches = []
         self._widths: list[int] = []
         self._uses_constants: bool | None = None
@@ -151,16 +154,6 @@ class StepwiseMethod(ClosedFormMethod):
     def _check(self, labels: Tensor) -> None:
         check_class_numbers(labels, self.classes)
 
-    def parts_to_forget(
-        self, audio: Tensor | None, visual: Tensor | None, labels: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The vectors of clips to forget; InputError if nothing was learned, or not their classes."""
-        self.flush()
-        if self.embedding is None:
-            raise InputError("nothing has been learned yet: there is nothing to forget")
-        self._check(labels)
-        return self.pooled(audio, visual)
-
     def solve(self) -> Model:
         self.flush()
         if self.embedding is None:
@@ -179,6 +172,38 @@ class StepwiseMethod(ClosedFormMethod):
             self._pending = []
             self._widths = [part.shape[1] for part in parts]
             self.partial_fit(parts, labels)
+            self._record(parts, labels)
+
+    def _record(self, parts: tuple[Tensor, ...], labels: Tensor) -> None:
+        self.learned.add(hashes(torch.cat(parts, dim=1)), labels)
+
+    def clip_hashes(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        return hashes(torch.cat(self.pooled(audio, visual), dim=1))
+
+    @property
+    def forgets_clips(self) -> bool:
+        return type(self).subtract is not StepwiseMethod.subtract
+
+    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+        if not self.forgets_clips:
+            super().forget(audio, visual, labels)
+        self.flush()
+        if not self._widths:
+            raise InputError("nothing has been learned yet: there is nothing to forget")
+        self._check(labels)
+        parts = self.pooled(audio, visual)
+        self.subtract(parts, labels, self.modality.present(audio, visual))
+        self.learned.remove(hashes(torch.cat(parts, dim=1)), labels)
+
+    def subtract(self, parts: tuple[Tensor, ...], labels: Tensor, modality: Modality | None) -> None:
+        """Remove clips from the statistics; a method that does not override this cannot forget clips.
+
+        Args:
+            parts: The vectors of the clips, as returned by `pooled`.
+            labels: (n,)
+            modality: The part of the method's modality that the clips have.
+        """
+        raise NotImplementedError
 
     def common_tensors(self) -> dict[str, Tensor]:
         """The saved tensors other than the statistics."""
@@ -198,7 +223,7 @@ class StepwiseMethod(ClosedFormMethod):
                 add_prefix("figure", fitted)
                 | {"calibration": state.calibration.losses, "oddities": state.histogram.counts},
             )
-        return saved
+        return saved | add_prefix("learned", self.learned.tensors())
 
     def load_common(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `common_tensors` returned."""
@@ -230,7 +255,7 @@ class StepwiseMethod(ClosedFormMethod):
         self._pending = []
 
     def report(self) -> dict[str, float]:
-        """The fitted values of each head, and the size of the saved state in bytes."""
+        """The fitted values of each head, and the size of the saved state in bytes, without `learned`."""
         report: dict[str, float] = {}
         for state in self.head_states:
             prefix = "" if state is self.head_states[0] else f"{state.modality}."

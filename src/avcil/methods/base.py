@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from avcil.closed_form.learned_clips import LearnedClips
 from avcil.data.modality import Modality
 from avcil.encoders.constants import Constants
 from avcil.errors import InputError
@@ -159,6 +160,13 @@ class ClosedFormMethod(Method):
     """Number of features of "audio" and "visual", if known; set before the first clip."""
     constants: Mapping[str, Constants] = {}
     """Typical center and scale of the features of "audio" and "visual", if known; set before the first clip."""
+
+    learned: LearnedClips | None = None
+    """The clips that the statistics contain; None if the method does not record them."""
+
+    def clip_hashes(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        """(B,) int64, the hashes of clips in `learned`; arguments as for `observe`."""
+        raise NotImplementedError
 
     @property
     def forgets_clips(self) -> bool:

@@ -39,7 +39,11 @@ from avcil.data.modality import Modality
 from avcil.errors import AvcilError, InputError
 from avcil.methods._head_state import FittedValues, HeadState, head_modalities
 from avcil.methods._prior_psi import prior_psi
-from avcil.methods._saved_statistics import saved_blade_statistics, saved_deviations
+from avcil.methods._saved_statistics import (
+    saved_blade_statistics,
+    saved_deviations,
+    saved_learned_clips,
+)
 from avcil.methods._stepwise_method import Batches, StepwiseMethod, check_calibration_clips, joined
 from avcil.methods.model import Model
 from avcil.utils.tensor_names import add_prefix, strip_prefix
@@ -101,8 +105,10 @@ class BladeMethod(StepwiseMethod):
             super().observe(audio, visual, labels)
             return
         self._check(labels)
-        parts = pool(audio, visual, modality, self.pooling)
-        self._pending_incomplete.setdefault(modality, []).append((parts, labels))
+        self._pending_incomplete.setdefault(modality, []).append((self.pooled(audio, visual), labels))
+
+    def pooled(self, audio: Tensor | None, visual: Tensor | None) -> tuple[Tensor, ...]:
+        return pool(audio, visual, self._modality_of(audio, visual), self.pooling)
 
     def _modality_of(self, audio: Tensor | None, visual: Tensor | None) -> Modality:
         """The part of the method's modality that the clips have."""
@@ -117,7 +123,9 @@ class BladeMethod(StepwiseMethod):
             self._widths = self._widths_without_complete_clips()
         pending, self._pending_incomplete = self._pending_incomplete, {}
         for modality, batches in pending.items():
-            self.partial_fit(*joined(batches), only=modality)
+            parts, labels = joined(batches)
+            self.partial_fit(parts, labels, only=modality)
+            self._record(parts, labels)
 
     def _widths_without_complete_clips(self) -> list[int]:
         """Widths of the vectors of a complete clip."""
@@ -259,19 +267,15 @@ class BladeMethod(StepwiseMethod):
         """Widths of the parts of vector `at`: several if the encoder is combined."""
         return tuple(self.part_widths.get("audio" if kind == "audio" else "visual", (self._widths[at],)))
 
-    def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
+    def subtract(self, parts: tuple[Tensor, ...], labels: Tensor, modality: Modality | None) -> None:
         """Remove clips: up to rounding, the weights are then those of a model without these clips.
 
         They are also removed from the calibration sample, which is not filled up again.
         """
-        self.flush()
-        if self.statistics is None:
-            raise InputError("nothing has been learned yet: there is nothing to forget")
-        self._check(labels)
+        assert self.statistics is not None
         self._discriminants = {}
-        modality = self._modality_of(audio, visual)
-        features = torch.cat(pool(audio, visual, modality, self.pooling), dim=1)
-        self.statistics.remove(features, labels, only=None if modality is self.modality else modality)
+        only = None if modality is self.modality else modality
+        self.statistics.remove(torch.cat(parts, dim=1), labels, only=only)
 
     def merge(self, other: BladeMethod, numbers: Tensor) -> None:
         """Add the clips that another BLADE with the same options learned.
@@ -294,6 +298,7 @@ class BladeMethod(StepwiseMethod):
             )
         self._discriminants = {}
         self.statistics.merge(other.statistics, numbers)
+        self.learned.add(other.learned.hashes, numbers[other.learned.labels])
         self.typical_deviations = other.typical_deviations | self.typical_deviations
         for state, added in zip(self.head_states, other.head_states, strict=True):  # of models of format 2
             state.calibration.losses = state.calibration.losses + added.calibration.losses
@@ -304,6 +309,7 @@ class BladeMethod(StepwiseMethod):
         assert self.statistics is not None
         self._discriminants = {}
         self.statistics.remove_class(number)
+        self.learned.remove_class(number)
         self.classes -= 1
 
     def tensors(self) -> dict[str, Tensor]:
@@ -321,6 +327,9 @@ class BladeMethod(StepwiseMethod):
             tensors, self._feature_counts(), calibration_clips=self.options.calibration_clips
         )
         self.classes = self.statistics.classes
+        self.learned = saved_learned_clips(
+            strip_prefix("learned", tensors), self.classes, self.statistics.sample
+        )
         ends = {"audio": self._widths[0], "visual": self._widths[-1]}
         self.typical_deviations = saved_deviations(
             strip_prefix("typical_deviation", tensors), {name: ends[name] for name in self.modality.parts}

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from avcil.closed_form import RIDGES, Moments, RidgePath
 from avcil.closed_form.embedding import Scaling
 from avcil.closed_form.joined_embedding import Block
+from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.methods._recursive_method import RecursiveMethod
 from avcil.utils.options import check_range
@@ -109,10 +110,12 @@ class Rls(RecursiveMethod):
         return self.options.compensation == 0
 
     def forget(self, audio: Tensor | None, visual: Tensor | None, labels: Tensor) -> None:
-        """Remove clips from the main stream, up to rounding; the targets of the compensation are not stored."""
         if self.options.compensation != 0:
             raise InputError("the compensation stream cannot remove single clips. Train with compensation=0")
-        parts = self.parts_to_forget(audio, visual, labels)
+        super().forget(audio, visual, labels)
+
+    def subtract(self, parts: tuple[Tensor, ...], labels: Tensor, modality: Modality | None) -> None:
+        """Remove clips from the main stream, up to rounding; the targets of the compensation are not stored."""
         assert self.embedding is not None
         features = self.embedding(parts)
         self.streams[0].remove(features, F.one_hot(labels, self.classes).double())

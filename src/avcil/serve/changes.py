@@ -7,16 +7,13 @@ error or a kill before that write changes nothing.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from avcil.errors import AvcilError, InputError
+from avcil.errors import AvcilError
 from avcil.inference import forgetting, merging, renaming
-from avcil.inference.clip_features import ClipFeatures
 from avcil.inference.held_out import HeldOut
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import SavedModel, load_saved
@@ -61,7 +58,6 @@ def forget_clips(
     *,
     recognizer: Recognizer,
     uploads: UploadReader,
-    held_out: HeldOut,
 ) -> Change:
     """Forget clips of a class.
 
@@ -71,42 +67,21 @@ def forget_clips(
         clips: The clips that were learned.
         recognizer: Computes their features.
         uploads: Decodes them.
-        held_out: Clips that were not learned, so that they cannot be forgotten.
 
     Raises:
-        InputError: A clip cannot be read, was held out, or more clips are given than were learned.
+        InputError: A clip cannot be read or was not learned as this class.
     """
-
-    def features_of(paths: Sequence[Any]) -> Iterator[ClipFeatures | AvcilError]:
-        read = uploads.features([clip.path for clip in clips], recognizer.reader)
-        for clip, features in zip(clips, read, strict=True):
-            if isinstance(features, ClipFeatures) and _is_held_out(features, label, held_out):
-                raise InputError(
-                    f"{clip.name} was held out for evaluation and was not learned, so it cannot be forgotten. Remove it"
-                )
-            yield features
-
+    paths = [clip.path for clip in clips]
     try:
-        after = forgetting.forget(state, features_of, [clip.path for clip in clips], [label] * len(clips))
+        after, report = forgetting.forget(
+            state, lambda _: uploads.features(paths, recognizer.reader), paths, [label] * len(clips)
+        )
     except AvcilError as error:
         for clip in clips:
             error.args = (str(error).replace(str(clip.path), clip.name),)
         raise
     forgotten = [name for name in state.labels if name not in after.labels]
-    return Change(state=after, entry=_forget_entry(label, len(clips), forgotten))
-
-
-def _is_held_out(features: ClipFeatures, label: str, held_out: HeldOut) -> bool:
-    return any(
-        name == label
-        and all(_same(getattr(features, part), getattr(other, part)) for part in ("audio", "visual"))
-        for name, other in zip(held_out.labels, held_out.features, strict=True)
-    )
-
-
-def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    """Whether features are equal; features that are not stored are ignored."""
-    return one is None or other is None or torch.equal(one, other)
+    return Change(state=after, entry=_forget_entry(label, len(clips), forgotten), notes=report.notes)
 
 
 def merge_model(

@@ -253,7 +253,6 @@ class Service:
                 clips,
                 recognizer=self.recognizer,
                 uploads=self.uploads,
-                held_out=self.held_out_so_far(),
             )
         )
 

@@ -226,7 +226,11 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Lock `folder` for this process; InputError if another process has locked it. A lock ends with its process."""
+    """Lock `folder` for this process; InputError if another process has locked it. A lock ends with its process.
+
+    If the folder is new, it is removed after an error before anything was written to it.
+    """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+b")  # noqa: SIM115
@@ -239,7 +243,12 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
             raise InputError(
                 f"another process is {purpose} in {folder}. Wait for it to end, or choose another --out"
             ) from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if is_new and [entry.name for entry in folder.iterdir()] == [".lock"]:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def without_path(error: Exception, path: Path) -> str:
