@@ -300,3 +300,15 @@ def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
         csv.writer(file).writerows([("path", "label", "split"), *rows])
     assert avcil("forget", tmp_path / "four", tmp_path / "bells.csv", "--out", tmp_path / "owl") == 0
     assert set(Recognizer.load(tmp_path / "owl").classes_) == {"cat", "dog", "owl"}
+
+
+def test_forget_background_clips(made, avcil, capsys, tmp_path):
+    """Single clips of the background are forgotten; one that was not learned is an error."""
+    bells = sorted((made / "new" / "big bell").glob("*.mp4"))
+    assert avcil("learn", made / "run", "--background", *bells[:3], "--out", tmp_path / "model") == 0
+    capsys.readouterr()
+    assert avcil("forget", tmp_path / "model", "--background", *bells[:2], "--out", tmp_path / "less") == 0
+    assert "forgot clips: 2 of (background)" in capsys.readouterr().out
+    assert avcil("forget", tmp_path / "less", "--background", *bells[1:3], "--out", tmp_path / "none") == 2
+    assert f"{bells[1]}: the model has not learned it" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
