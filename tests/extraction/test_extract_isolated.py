@@ -13,7 +13,9 @@ import pytest
 
 from avcil.data.clips import Clip
 from avcil.errors import InputError
-from avcil.extraction.encoding import EncoderOptions, Encoders
+from avcil.extraction import engine
+from avcil.extraction.batch_size import measure_batch_size
+from avcil.extraction.encoding import EncoderOptions
 from avcil.extraction.extract import extract
 from avcil.extraction.read_ahead import DecodeSpec, read_one
 from avcil.features import FeatureStore
@@ -141,7 +143,7 @@ def test_parts_fill_one_store(clips, whole, tmp_path):
 def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
     """Measured once for a store; a later call does not measure again."""
     sizes = iter([4])
-    monkeypatch.setattr(Encoders, "best_batch_size", lambda self: next(sizes))
+    monkeypatch.setattr(engine, "measure_batch_size", lambda encoders: next(sizes))
     extract(clips[:2], tmp_path / "s", batch_size="auto", isolate=False)
     extract(clips, tmp_path / "s", batch_size="auto", isolate=False)
     assert (tmp_path / "s" / "batch_size.json").read_text() == '{\n  "batch_size": 4\n}\n'
@@ -162,7 +164,7 @@ def test_measuring_the_batch_size():
         return [{} for _ in batch]
 
     encoders.encode_together = encode
-    assert encoders.best_batch_size() == 16
+    assert measure_batch_size(encoders) == 16
     assert max(calls) == 32
 
 

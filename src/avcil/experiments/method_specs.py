@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from avcil.errors import InputError, unknown_name
 from avcil.methods.registry import METHODS, method_names
+from avcil.utils.options import split_settings
 
 AV_CIL_CLASSIFIERS = ("nme", "wa", "bic", "blade-exemplars", "blade-statistics")
 """Classifiers that can replace AV-CIL's head."""
@@ -119,12 +120,7 @@ def merge_options(*groups: tuple[str, ...]) -> tuple[str, ...]:
     >>> merge_options(("a=1", "b=2"), ("a=3",))
     ('a=3', 'b=2')
     """
-    values: dict[str, str] = {}
-    for word in (word for group in groups for word in group):
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(
-                f"options of a method are NAME=VALUE, as in av-cil:lambda_class=0.5; not {word!r}"
-            )
-        values[name.strip().replace("-", "_")] = value.strip()
+    words = [word for group in groups for word in group]
+    settings = split_settings(words, "options of a method are NAME=VALUE, as in av-cil:lambda_class=0.5")
+    values = {name.replace("-", "_"): value for name, value in settings.items()}
     return tuple(f"{name}={value}" for name, value in values.items())

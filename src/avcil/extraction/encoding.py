@@ -5,16 +5,13 @@ Shapes: F frames, H x W pixels, N samples or audio tokens, T time slices, S spat
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from avcil.data.clips import Clip
 from avcil.encoders.base import AudioEncoder, Encoder, Frames, JointEncoder, VisualEncoder
 from avcil.errors import InputError
 from avcil.extraction.read_ahead import DecodeSpec, ReadClip
@@ -25,12 +22,6 @@ LIBRARIES = ("avcil", "av", "numpy", "torch")
 Built = TypeVar("Built", VisualEncoder, AudioEncoder)
 Arrays = dict[str, np.ndarray]
 """Arrays of a clip by name: "visual" (T, S, D), "audio" (D,), "audio_tokens" (N, D), without missing ones."""
-BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
-"""Candidates for `--batch-size auto`."""
-MIN_SPEEDUP = 1.05
-"""A larger batch must be this much faster."""
-RANDOM_SIDE, RANDOM_SECONDS = 256, 10.0
-"""Size of the random clips on which batch sizes are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,41 +243,3 @@ class Encoders:
             vectors, tokens = self.audio.encode_with_tokens(waveforms)
             return {"audio": vectors, "audio_tokens": tokens}
         return {"audio": self.audio.encode(waveforms)}
-
-    def best_batch_size(self) -> int:
-        """The smallest of `BATCH_SIZES` whose successor is not faster by `MIN_SPEEDUP`, measured on random clips.
-
-        The measurement ends at a size that needs too much memory.
-        """
-        best, rate = BATCH_SIZES[0], 0.0
-        for size in BATCH_SIZES:
-            batch = [self._random_clip(number) for number in range(size)]
-            try:
-                self.encode_together(batch[:1])
-                began = time.perf_counter()
-                self.encode_together(batch)
-                reached = size / (time.perf_counter() - began)
-            except (MemoryError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and "out of memory" not in str(error):
-                    raise
-                break
-            if reached < MIN_SPEEDUP * rate:
-                break
-            best, rate = size, reached
-        return best
-
-    def _random_clip(self, number: int) -> ReadClip:
-        rng = np.random.default_rng(number)
-        frame_sets, waveform = [], None
-        for sampling in self.decode_spec.samplings:
-            side = sampling.short_side or RANDOM_SIDE
-            frame_sets.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
-        if self.decode_spec.sample_rate is not None:
-            waveform = rng.uniform(-0.1, 0.1, int(RANDOM_SECONDS * self.decode_spec.sample_rate)).astype(
-                np.float32
-            )
-        frames, extra_frames = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
-        return ReadClip(clip=_RANDOM_CLIP, frames=frames, extra_frames=extra_frames, waveform=waveform)
-
-
-_RANDOM_CLIP = Clip(clip_id="random", path=Path("random"), label="random", split="train")

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from avcil.data.clips import Clip
+from avcil.extraction.batch_size import measure_batch_size
 from avcil.extraction.encoding import Encoders
 from avcil.extraction.outcome import ClipOutcome, encode_batch
 from avcil.extraction.read_pool import read_clips_ahead
@@ -41,7 +42,7 @@ class LocalEngine:
 
     def best_batch_size(self) -> int:
         """See `Engine`."""
-        return self.encoders.best_batch_size()
+        return measure_batch_size(self.encoders)
 
     def outcomes(self, batches: Sequence[list[Clip]], *, missing: str) -> Generator[list[ClipOutcome]]:
         """See `Engine`; in the order of the batches."""

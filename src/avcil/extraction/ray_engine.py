@@ -20,6 +20,7 @@ from typing import Any
 
 from avcil.data.clips import Clip
 from avcil.errors import AvcilError, InputError
+from avcil.extraction.batch_size import measure_batch_size
 from avcil.extraction.encoding import EncoderOptions, Encoders
 from avcil.extraction.outcome import ClipOutcome, encode_batch
 from avcil.extraction.read_ahead import DecodeSpec, read_one, with_source
@@ -181,7 +182,7 @@ def _with_absolute_path(clip: Clip) -> Clip:
 
 
 def _best_batch_size(options: EncoderOptions) -> int:
-    return _built(options).best_batch_size()
+    return measure_batch_size(_built(options))
 
 
 def _built(options: EncoderOptions) -> Encoders:

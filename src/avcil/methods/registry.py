@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from avcil.errors import InputError
 from avcil.utils.class_registry import ClassRegistry
-from avcil.utils.options import fill_options
+from avcil.utils.options import fill_options, split_settings
 
 if TYPE_CHECKING:
     from avcil.methods.base import ClosedFormMethod, Method
@@ -124,7 +124,7 @@ def parse_options(method: type[Method], settings: Sequence[str] | Mapping[str, A
     Raises InputError for an option that the method does not have or a value that does not fit.
     """
     if not isinstance(settings, Mapping):
-        settings = dict(_split(word) for word in settings)
+        settings = split_settings(settings, "--set takes NAME=VALUE (`avcil methods NAME` shows them)")
     values = {}
     for key, value in settings.items():
         option = key.replace("-", "_")
@@ -142,10 +142,3 @@ def _check_removed(name: str, option: str, value: Any, harmless: Sequence[Any]) 
             f"option {option} of method {name} was removed: {option}={value} has no effect any more. Leave it out, or "
             "train with avcil 0.1"
         )
-
-
-def _split(word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise InputError(f"--set takes NAME=VALUE, not {word!r}; `avcil methods` lists names and values")
-    return key, value

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avcil.datasets.benchmark import Benchmark
-from avcil.errors import InputError
 from avcil.features import StoredClip
 from avcil.utils.class_registry import ClassRegistry
-from avcil.utils.options import fill_options
+from avcil.utils.options import fill_options, split_settings
 
 if TYPE_CHECKING:
     from avcil.streams.base import Stream, StreamType
@@ -92,13 +91,6 @@ def parse_stream(text: str) -> StreamSpec:
     {'base': 0, 'ways': 5, 'shots': 3}
     """
     name, *words = map(str.strip, text.split(","))
-    values = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(
-                f"options of a stream are NAME,OPTION=VALUE, as in few-shot,shots=5; not {text!r}"
-            )
-        values[key.strip()] = value.strip()
+    values = split_settings(words, "options of a stream are NAME,OPTION=VALUE, as in few-shot,shots=5")
     kind = STREAMS.load(name)
     return StreamSpec(name=name, kind=kind(fill_options(kind.Options, values, owner=f"stream {name}")))

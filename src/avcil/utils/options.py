@@ -8,7 +8,7 @@ import math
 import re
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from avcil.errors import InputError, unknown_name
@@ -17,6 +17,21 @@ from avcil.errors import InputError, unknown_name
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoOptions:
     """The options of a method or stream that has none."""
+
+
+def split_settings(words: Iterable[str], usage: str) -> dict[str, str]:
+    """Values by name, from words NAME=VALUE.
+
+    Raises:
+        InputError: A word is something else. The message begins with `usage`.
+    """
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"{usage}; not {word!r}")
+        settings[name.strip()] = value.strip()
+    return settings
 
 
 def check_range(
