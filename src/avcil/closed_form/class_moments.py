@@ -164,18 +164,17 @@ class ClassMoments(ClassCounts):
             of_block = torch.cat([block.square().mean().sqrt().expand(len(block)) for block in blocks])
             divisor = (deviation * of_block).sqrt()
         inverse = torch.where(varies, 1 / divisor.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-        scaled = Moments(0)
-        scaled.gram = gram * inverse * inverse[:, None]
-        scaled.sums = (weighted * inverse).T
-        scaled.counts = self.counts.clone()
+        scaled = Moments.of_tensors(
+            gram=gram * inverse * inverse[:, None], sums=(weighted * inverse).T, counts=self.counts.clone()
+        )
         return Standardized(moments=scaled, mean=mean, inverse_deviation=inverse)
 
     @classmethod
     def of(cls, moments: Moments) -> ClassMoments:
         """Convert from sums about the origin; accurate for features that are not far from it."""
-        converted = cls(0)
-        converted.counts, converted.means = moments.counts.clone(), moments.means()
-        converted.within = moments.within_scatter()
+        converted = cls.of_tensors(
+            counts=moments.counts.clone(), means=moments.means(), within=moments.within_scatter()
+        )
         converted._clear(converted.within.diagonal() <= ROUNDING * moments.gram.diagonal())
         return converted
 

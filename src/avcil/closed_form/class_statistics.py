@@ -34,6 +34,13 @@ class ClassStatistics:
             shape = [width if axis == "M" else 0 for axis in axes]
             setattr(self, name, torch.zeros(shape, dtype=torch.float64))
 
+    @classmethod
+    def of_tensors(cls, **tensors: Tensor) -> Self:
+        """Statistics with these tensors, named as in `AXES`."""
+        statistics = cls(0)
+        vars(statistics).update(tensors)
+        return statistics
+
     @property
     def _by_name(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self.AXES}
@@ -67,9 +74,7 @@ class ClassStatistics:
 
     def part(self, columns: Tensor) -> Self:
         """A copy with the features `columns` (m,)."""
-        other = type(self)(0)
-        vars(other).update(self._selected("M", columns))
-        return other
+        return self.of_tensors(**self._selected("M", columns))
 
     def _selected(self, axis: str, index: Tensor) -> dict[str, Tensor]:
         """The tensors with the positions `index` of all axes of a kind."""

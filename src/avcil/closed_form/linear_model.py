@@ -114,14 +114,12 @@ class LinearModel(EmbeddedModel):
         Returns:
             Values whose sum is the margin. Empty if features mix the modalities.
         """
-        head, features = self._select(audio, visual)
+        head, terms = self._margin_terms(audio, visual, pair)
         parts = {part: self.heads[part].columns for part in Modality.AUDIO_VISUAL.parts if part in self.heads}
-        masks = {name: torch.isin(head.columns, columns) for name, columns in parts.items()}
-        if len(head.columns) != sum(int(mask.sum()) for mask in masks.values()):
+        used = {name: columns[torch.isin(columns, head.columns)] for name, columns in parts.items()}
+        if len(head.columns) != sum(map(len, used.values())):
             return {}
-        weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
-        terms = features[0, head.columns] * weight
-        shares = {name: float(terms[mask].sum()) for name, mask in masks.items() if mask.any()}
+        shares = {name: float(terms[columns].sum()) for name, columns in used.items() if len(columns)}
         return shares | {"bias": head.inverse_temperature * float(head.bias[pair[0]] - head.bias[pair[1]])}
 
     def part_shares(
@@ -145,10 +143,7 @@ class LinearModel(EmbeddedModel):
         """
         if any(block.config.activation != "none" for block, _ in self.embedding.blocks):
             return {}
-        head, features = self._select(audio, visual)
-        weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
-        terms = torch.zeros(features.shape[1], dtype=torch.float64)
-        terms[head.columns] = features[0, head.columns] * weight
+        _, terms = self._margin_terms(audio, visual, pair)
         shares = {modality: {part.name: 0.0 for part in encoders} for modality, encoders in parts.items()}
         begin = 0
         for block, at in self.embedding.blocks:
@@ -159,6 +154,16 @@ class LinearModel(EmbeddedModel):
                     shares[modality][part.name] += float(terms_of_vector[part.start : part.stop].sum())
                 begin += width
         return shares
+
+    def _margin_terms(
+        self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
+    ) -> tuple[ClosedFormHead, Tensor]:
+        """The head, and the contribution (M,) of each feature to a margin; arguments as for `margin_shares`."""
+        head, features = self._select(audio, visual)
+        weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
+        terms = torch.zeros(features.shape[1], dtype=torch.float64)
+        terms[head.columns] = features[0, head.columns] * weight
+        return head, terms
 
     def _select(self, audio: Tensor | None, visual: Tensor | None) -> tuple[ClosedFormHead, Tensor]:
         """The head for the given modalities, and features (B, M); those of a missing modality are arbitrary."""

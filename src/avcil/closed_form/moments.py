@@ -93,11 +93,8 @@ class Moments(ClassCounts):
         The class means and the within-class covariance are unchanged. If the counts are already equal, the result
         equals these sums.
         """
-        other = Moments(0)
-        has_clips = self.counts > 0
-        other.counts = has_clips.double() * self.total / has_clips.sum().clamp(min=1)
-        means = self.means()
-        other.sums = means.T * other.counts
-        other.gram = self.within_scatter()
-        add_product(other.gram, other.sums.T, means)
-        return other
+        has_clips, means, gram = self.counts > 0, self.means(), self.within_scatter()
+        counts = has_clips.double() * self.total / has_clips.sum().clamp(min=1)
+        sums = means.T * counts
+        add_product(gram, sums.T, means)
+        return Moments.of_tensors(gram=gram, sums=sums, counts=counts)

@@ -40,20 +40,21 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
 
 def exemplar_classifier(step: Step, rows: Tensor) -> Classifier:
     """BLADE on the exemplars (`rows` of the pool), with features of the current network."""
-    features, labels = step.features(rows).cpu().double(), step.pool.labels[rows].cpu()
-    moments = ClassMoments(features.shape[1])
-    moments.add_classes(step.total)
-    moments.add(features, labels)
-    return blade_classifier(moments, (features, labels))
+    features, labels = step.features(rows).cpu(), step.pool.labels[rows].cpu()
+    return blade_classifier(_extended(None, step, features, labels), (features, labels))
 
 
 def add_step(moments: ClassMoments | None, step: Step) -> ClassMoments:
     """Moments of the features of earlier steps, plus those of the new clips from the current network."""
     rows = torch.arange(step.new_count)
-    features = step.features(rows).cpu()
+    return _extended(moments, step, step.features(rows).cpu(), step.pool.labels[rows].cpu())
+
+
+def _extended(moments: ClassMoments | None, step: Step, features: Tensor, labels: Tensor) -> ClassMoments:
+    """Moments with all classes seen and more clips: features (n, D), labels (n,)."""
     moments = ClassMoments(features.shape[1]) if moments is None else moments
     moments.add_classes(step.total - moments.classes)
-    moments.add(features, step.pool.labels[rows].cpu())
+    moments.add(features, labels)
     return moments
 
 
