@@ -80,7 +80,7 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, is_writer=False)
     summary = StepSummary(best_epoch=0, val_accuracy=None)
     with directory.lock():
-        directory.begin(run_config(), Environment.current())
+        directory.begin(run_config(), Environment())
         directory.log(Epoch(step=0, epoch=0, losses={}, loss=None, val_accuracy=None))
         directory.save_progress(0, StepProgress(optimizer={"state": {}, "param_groups": []}))
         state = StepState(
@@ -110,10 +110,10 @@ def test_settings_of_earlier_versions_compare_equal() -> None:
 
 def test_configuration_round_trip(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.begin(run_config(), Environment.current())
+    directory.begin(run_config(), Environment())
     assert read_config(tmp_path) == run_config()
     assert directory.has_run_of(run_config())
-    assert directory.environment_changes(Environment.current()) == ""
+    assert directory.environment_changes(Environment()) == ""
 
 
 @pytest.mark.parametrize(

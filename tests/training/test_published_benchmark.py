@@ -132,14 +132,14 @@ def test_run_killed_between_its_first_two_files_can_be_started_again(tmp_path: P
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / ".config.json.123.part").write_text('{"me')
     begun = run_config("lwf")
-    RunDirectory(tmp_path).begin(begun, Environment.current())
+    RunDirectory(tmp_path).begin(begun, Environment())
     assert RunDirectory(tmp_path).has_run_of(begun)
     with pytest.raises(InputError, match="other settings"):
-        RunDirectory(tmp_path).begin(run_config("joint"), Environment.current())
+        RunDirectory(tmp_path).begin(run_config("joint"), Environment())
 
 
 def test_folder_with_other_files_is_not_a_run(tmp_path: Path) -> None:
     """A folder with other files is refused, and nothing is written into it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and not a run directory"):
-        RunDirectory(tmp_path).begin(run_config("lwf"), Environment.current())
+        RunDirectory(tmp_path).begin(run_config("lwf"), Environment())

@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, get_num_threads
 
 from avcil.errors import InputError
 from avcil.utils import checks
 from avcil.utils.tensor_names import add_prefix, strip_prefix
+from avcil.utils.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """env.json: what can change the last bits of a result."""
+    """env.json: what can change the last bits of a result; by default, of this process."""
 
-    avcil: str
-    python: str
-    torch: str
-    numpy: str
-    machine: str
-    threads: int
+    avcil: str = __version__
+    python: str = field(default_factory=platform.python_version)
+    torch: str = torch.__version__
+    numpy: str = np.__version__
+    machine: str = field(default_factory=platform.machine)
+    threads: int = field(default_factory=get_num_threads)
     device: str = "cpu"
     processes: int = 1
     clips_at_once: int | None = None
     packages: str | None = None
     """Installed packages that the method and the stream come from, with versions; None: avcil alone."""
-
-    @classmethod
-    def current(
-        cls,
-        *,
-        device: str = "cpu",
-        processes: int = 1,
-        clips_at_once: int | None = None,
-        packages: str | None = None,
-    ) -> Self:
-        """The environment of this process."""
-        import platform
-
-        import numpy as np
-        import torch
-
-        from avcil.utils.version import __version__
-
-        return cls(
-            avcil=__version__,
-            python=platform.python_version(),
-            torch=torch.__version__,
-            numpy=np.__version__,
-            machine=platform.machine(),
-            threads=torch.get_num_threads(),
-            device=device,
-            processes=processes,
-            clips_at_once=clips_at_once,
-            packages=packages,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

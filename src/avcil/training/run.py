@@ -131,7 +131,7 @@ class Run:
         return None
 
     def _environment(self) -> Environment:
-        return Environment.current(
+        return Environment(
             device=self.device_config.name(),
             processes=self.process_group.size,
             clips_at_once=None if self.plan is None else self.plan.clips_at_once,
