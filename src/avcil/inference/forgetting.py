@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,10 @@ from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names
 
+UNCHECKED = (
+    "the model does not record all clips that it has learned, because an earlier version trained it, or because clips "
+    "were subtracted without a check. So it was not checked that each of these clips was learned"
+)
 NotLearned = Literal["fail", "skip", "subtract"]
 """What to do with a clip that the model has not recorded as learned."""
 
@@ -65,27 +69,25 @@ def forget(
     if problems and (not_learned != "skip" or len(problems) == len(clips)):
         raise InputError(_not_learned_message(problems))
     kept = [i for i in range(len(clips)) if i not in reasons]
-    remaining = Counter(learning.counts)
     forgotten = Counter(labels[i] for i in kept)
-    remaining.subtract(forgotten)
-    for label, count in remaining.items():
-        if count < 0:
-            raise InputError(
-                f"{forgotten[label]} clips of class {label!r} are given, but only {learning.counts[label]} were "
-                "learned. Give only clips that were learned, and no held-out clips"
-            )
+    counts = _counts_without(learning, forgotten)
     targets = torch.tensor([numbers[i] for i in kept])
     for at, audio, visual in tensor_groups([features[i] for i in kept], state):
         method.forget(audio, visual, targets[at])
     report = ForgetReport(forgotten=dict(forgotten), problems=tuple(problems), notes=notes)
-    counts = {label: remaining[label] for label in state.labels if remaining[label] > 0}
     return _solve(state, learning, method, counts), report
 
 
-UNCHECKED = (
-    "the model does not record all clips that it has learned, because an earlier version trained it. So it was not "
-    "checked that each of these clips was learned"
-)
+def _counts_without(learning: LearningState, forgotten: Mapping[str, int]) -> dict[str, int]:
+    """The number of clips of each class that is left; InputError if more clips are forgotten than were learned."""
+    for label, count in forgotten.items():
+        if count > learning.counts[label]:
+            raise InputError(
+                f"{count} clips of class {label!r} are given, but only {learning.counts[label]} were learned. Give "
+                "only clips that were learned, and no held-out clips"
+            )
+    counts = {label: count - forgotten.get(label, 0) for label, count in learning.counts.items()}
+    return {label: count for label, count in counts.items() if count}
 
 
 def _records_all(method: ClosedFormMethod, learning: LearningState) -> bool:
