@@ -134,7 +134,8 @@ def chart(drifts: dict[str, tuple[list[float], list[float]]]) -> Drawing:
                 tall = (height - 20) * value / largest
                 x = middle - 26 + 27 * number
                 sheet.box(x, top + height - tall, 24, tall, color=color, fill=color, round_=1, opacity=0.75)
-                sheet.text(x + 12, top + height - tall - 9, f"{1000 * value:.2g}", size=11)
+                shown = f"{1000 * value:.2g}" if 1000 * value < 10 else f"{1000 * value:.0f}"
+                sheet.text(x + 12, top + height - tall - 9, shown, size=11)
     for number, (way, color) in enumerate((("without VAD", "sound"), ("with VAD", "picture"))):
         sheet.box(78 + 150 * number, 250, 14, 14, color=color, fill=color, round_=1, opacity=0.75)
         sheet.text(98 + 150 * number, 257, way, size=13, anchor="start")
