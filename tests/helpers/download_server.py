@@ -24,6 +24,8 @@ class Behavior:
     cut_after: list[int] = field(default_factory=list)
     """For each next response: number of bytes after which the connection is closed."""
     stall_after: list[int] = field(default_factory=list)
+    """For each next response: number of bytes after which nothing is sent until another request arrives."""
+    stalled: bool = False
     slow: bool = False
     """For the next response: send one byte at a time, slowly."""
     statuses: list[int] = field(default_factory=list)
@@ -45,7 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         b = self.behavior
-        b.requests.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        b.requests.append({"path": self.path, "while_stalled": b.stalled, **headers})
         if self.path == "/redirect":
             self.send_response(302)
             self.send_header("Location", "/file")
@@ -87,7 +90,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if b.stall_after:
             self.wfile.write(body[: b.stall_after.pop(0)])
             self.wfile.flush()
-            time.sleep(2.0)
+            self.wait_for_next_request(b)
             return
         while b.slow and b.requests[-1] is b.requests[0]:
             self.wfile.write(body[:1])
@@ -95,12 +98,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.05)
         self.wfile.write(body)
 
+    def wait_for_next_request(self, b: Behavior):
+        count, end = len(b.requests), time.monotonic() + 30
+        b.stalled = True
+        while len(b.requests) == count and time.monotonic() < end:
+            time.sleep(0.02)
+        b.stalled = False
+
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_):
-        pass  # a client that hangs up is what is tested
+        pass  # clients that disconnect are part of the tests
 
 
 def leftovers(folder: Path) -> list[str]:

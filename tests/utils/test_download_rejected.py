@@ -1,4 +1,4 @@
-"""Downloads that are rejected: wrong content, permanent errors, addresses that are not fetched."""
+"""Downloads that are rejected: wrong content, permanent errors, URLs that are not allowed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from avcil.errors import AvcilError, InputError
 from avcil.utils.download import download
 
 
-def test_wrong_bytes_are_discarded_and_reported(server, tmp_path):
-    """Other bytes than published, twice: an error, and nothing that could be mistaken for the file."""
+def test_wrong_checksum_is_an_error(server, tmp_path):
+    """After two downloads with a wrong checksum there is an error, and neither a file nor a partial file."""
     base, behavior = server
     behavior.content = b"x" + CONTENT[1:]
     with pytest.raises(AvcilError, match="other bytes than published"):
@@ -23,8 +23,8 @@ def test_wrong_bytes_are_discarded_and_reported(server, tmp_path):
 @pytest.mark.parametrize(
     ("statuses", "kind"), [([404], InputError), ([403], InputError), ([410], InputError)]
 )
-def test_permanent_errors_are_reported_at_once(server, tmp_path, statuses, kind):
-    """No such file and no permission are not tried again."""
+def test_permanent_errors_are_not_retried(server, tmp_path, statuses, kind):
+    """Status 403, 404 or 410 ends the download after one request."""
     base, behavior = server
     behavior.statuses = list(statuses)
     with pytest.raises(kind, match=str(statuses[0])):
@@ -32,8 +32,8 @@ def test_permanent_errors_are_reported_at_once(server, tmp_path, statuses, kind)
     assert len(behavior.requests) == 1
 
 
-def test_retries_of_a_busy_server_end(server, tmp_path):
-    """500s and 429s pass, until the attempts are spent."""
+def test_temporary_errors_are_retried(server, tmp_path):
+    """Status 429, 500 and 503 are retried until the number of attempts is reached."""
     base, behavior = server
     behavior.statuses = [500, 429]
     download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
@@ -43,16 +43,16 @@ def test_retries_of_a_busy_server_end(server, tmp_path):
     assert len(behavior.requests) == 3 + QUICK.attempts
 
 
-def test_a_web_page_instead_of_a_file_is_refused(server, tmp_path):
-    """A log-in page of a proxy is not taken for an archive."""
+def test_html_page_is_rejected(server, tmp_path):
+    """A proxy may send its login page instead of the file."""
     base, behavior = server
     behavior.kind = "text/html; charset=utf-8"
     with pytest.raises(AvcilError, match="a web page instead"):
         download(f"{base}/file", tmp_path / "file", retry=QUICK)
 
 
-def test_a_file_of_unknown_length_needs_a_checksum(server, tmp_path):
-    """Without length and checksum a cut-off file would pass for whole."""
+def test_unknown_length_requires_a_checksum(server, tmp_path):
+    """Without length and checksum a truncated file could not be detected."""
     base, behavior = server
     behavior.sends_length = False
     with pytest.raises(AvcilError, match="does not say how long"):
@@ -60,8 +60,8 @@ def test_a_file_of_unknown_length_needs_a_checksum(server, tmp_path):
     download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
 
 
-def test_no_connection_says_what_to_do(tmp_path):
-    """Nobody listening: the message names the address, the proxies and the other way."""
+def test_error_without_connection(tmp_path):
+    """The message has the URL, the proxy variables and the advice of the caller."""
     with pytest.raises(AvcilError, match="Without a connection: copy it"):
         download(
             "http://127.0.0.1:9/f",
@@ -72,13 +72,13 @@ def test_no_connection_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://127.0.0.1/x", "x"])
-def test_only_web_addresses_are_fetched(address, tmp_path):
-    """No local files, no other protocols."""
+def test_only_http_urls_are_allowed(address, tmp_path):
+    """URLs of local files and other protocols are rejected."""
     with pytest.raises(InputError, match="http"):
         download(address, tmp_path / "f", retry=QUICK)
 
 
-def test_a_redirect_elsewhere_is_not_followed(server, tmp_path):
-    """A server cannot send the download to another protocol."""
+def test_redirect_to_another_protocol_is_rejected(server, tmp_path):
+    """A redirect to ftp:// is an error."""
     with pytest.raises(AvcilError, match="not followed"):
         download(f"{server[0]}/away", tmp_path / "f", retry=QUICK)

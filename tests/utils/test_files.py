@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, and plain words for a disk that refuses."""
+"""Files are written completely or not at all; disk errors have clear messages."""
 
 import contextlib
 import errno
@@ -14,8 +14,8 @@ from avcil.errors import InputError
 from avcil.utils import files
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
-    """An error while writing must not cost what was there."""
+def test_failed_write_keeps_the_old_file(tmp_path):
+    """An error while writing neither changes the old file nor leaves a temporary file."""
     path = tmp_path / "a.json"
     files.write_json(path, {"a": 1})
 
@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
     [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "cannot write")],
 )
 def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, message):
-    """A full or read-only disk is something a person can mend: exit code 2, and what to do."""
+    """A full or read-only disk is an error with exit code 2 and advice."""
 
     def refuse(descriptor):
         raise OSError(number, os.strerror(number))
@@ -46,8 +46,8 @@ def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, message)
     assert not any(tmp_path.iterdir())
 
 
-def test_json_refuses_nan_and_names_a_broken_file(tmp_path):
-    """NaN is not JSON; a file that is not JSON is named with the place."""
+def test_invalid_json_is_an_error(tmp_path):
+    """NaN is not written; the error for an invalid file has its path and position."""
     with pytest.raises(ValueError):
         files.write_json(tmp_path / "a.json", {"a": float("nan")})
     (tmp_path / "b.json").write_text('{"a": ')
@@ -57,8 +57,8 @@ def test_json_refuses_nan_and_names_a_broken_file(tmp_path):
         files.read_json(tmp_path / "c.json")
 
 
-def test_a_folder_is_held_by_one_process(tmp_path):
-    """Two runs must not write one folder; the second gets an error at once."""
+def test_folder_is_locked_by_one_process(tmp_path):
+    """Two runs must not write to one folder: the second one gets an error at once."""
     code = (
         "import sys; from pathlib import Path; from avcil.errors import InputError\n"
         "from avcil.utils.files import folder_lock\n"
@@ -73,8 +73,8 @@ def test_a_folder_is_held_by_one_process(tmp_path):
     assert "another process is training" in held.stdout
 
 
-def test_an_error_leaves_no_new_folder(tmp_path):
-    """A new folder in which nothing was written is removed; others stay."""
+def test_error_removes_a_new_empty_folder(tmp_path):
+    """A new folder without files is removed; existing folders and folders with files are kept."""
     for folder, file in ((tmp_path / "new", None), (tmp_path / "used", "model")):
         with contextlib.suppress(InputError), files.folder_lock(folder, "learning"):
             if file:
@@ -85,8 +85,8 @@ def test_an_error_leaves_no_new_folder(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["used"]
 
 
-def test_a_message_without_its_path():
-    """Lists that name the file need the reason alone."""
+def test_error_message_without_path():
+    """Lists of files show the path themselves and need only the reason."""
     path = Path("clips/a.mp4")
     for message in ("clips/a.mp4: no sound", "no sound", "no sound clips/a.mp4", "clips/a.mp4 no sound"):
         assert files.without_path(InputError(message), path) == "no sound"
@@ -105,8 +105,8 @@ write_atomically(Path(sys.argv[1]), write)
 """
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
-    """At the next write into the folder; not what is being written, nor files under other names."""
+def test_files_of_killed_writers_are_removed(tmp_path):
+    """The next write removes them, but not files being written and not files with other names."""
     commands = [[sys.executable, "-c", WRITE_AND_WAIT, str(tmp_path / name)] for name in ("a.onnx", "b.onnx")]
     killed, alive = (subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands)
     try:
@@ -134,15 +134,15 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
             process.communicate()
 
 
-def test_a_target_that_cannot_be_a_folder(tmp_path):
-    """The error names the target and what to do, also where its folder cannot be made."""
+def test_invalid_target_folder(tmp_path):
+    """The error names the target and what to do, also if its parent folder cannot be created."""
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a file exists where a folder is needed"):
         files.write_text(tmp_path / "file" / "below" / "a.txt", "text")
 
 
-def test_a_pipe_or_device_is_not_replaced(tmp_path):
-    """Such as --out /dev/full as root: renaming a file into its place would remove the device."""
+def test_pipe_or_device_is_not_replaced(tmp_path):
+    """Renaming a file to, for example, /dev/full as root would remove the device."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path / "link"):

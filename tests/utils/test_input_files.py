@@ -1,4 +1,4 @@
-"""Untrusted files: only regular files, and only strict JSON."""
+"""Untrusted files: only regular files and strict JSON are accepted."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from avcil.utils.input_files import JSON_BYTES, MAX_DEPTH, open_regular, read_by
         (b"", "not valid JSON"),
     ],
 )
-def test_json_that_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
-    """None of these may end in a traceback, now or when the value is used."""
+def test_invalid_json_is_rejected(content: bytes, message: str, tmp_path: Path) -> None:
+    """Each of these is an InputError that names the file."""
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
         read_json(tmp_path / "a.json")
     assert "a.json" in str(caught.value)
 
 
-def test_json_that_is_read(tmp_path: Path) -> None:
-    """A byte order mark, as some editors write one, a pair of surrogates, and the deepest nesting allowed."""
+def test_valid_json_is_read(tmp_path: Path) -> None:
+    """A byte order mark, a surrogate pair, and the deepest allowed nesting are valid."""
     content = b'\xef\xbb\xbf["\\ud83d\\ude00", 9223372036854775807, 1.5]'
     (tmp_path / "a.json").write_bytes(content)
     assert read_json(tmp_path / "a.json") == ["😀", 2**63 - 1, 1.5]
@@ -48,7 +48,7 @@ def test_json_that_is_read(tmp_path: Path) -> None:
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    """A folder, a pipe and a device neither block nor end in an unexpected error."""
+    """A folder, a named pipe and a device are errors; opening them does not block."""
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
         (tmp_path, "a folder"),
@@ -61,8 +61,8 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         open_regular("a\0b")
 
 
-def test_links_are_followed_unless_refused(tmp_path: Path) -> None:
-    """The hub's cache consists of links; a feature store does not."""
+def test_links_are_followed_unless_disallowed(tmp_path: Path) -> None:
+    """The cache of the Hugging Face Hub consists of links; a feature store does not."""
     (tmp_path / "file").write_bytes(b"text")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "loop").symlink_to("loop")
@@ -73,8 +73,8 @@ def test_links_are_followed_unless_refused(tmp_path: Path) -> None:
         read_bytes(tmp_path / "loop", limit=10)
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    """Its size is looked at first: a sparse file of a terabyte costs nothing."""
+def test_too_large_file_is_not_read(tmp_path: Path) -> None:
+    """The size is checked before reading."""
     with open(tmp_path / "a.json", "wb") as file:
         file.truncate(JSON_BYTES + 1)
     with pytest.raises(InputError, match="larger than the limit for such a file, 16 MiB"):

@@ -1,4 +1,4 @@
-"""Progress: a bar in a terminal, lines in a log, nothing of short work."""
+"""Progress: a bar in a terminal, lines in a log, no output for short work."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_short_work_leaves_a_log_empty() -> None:
-    """Logs of commands that take less than the time between two lines stay as they are."""
+def test_short_work_writes_no_log_lines() -> None:
+    """Work that takes less than the time between two lines writes nothing."""
     log = io.StringIO()
     with Progress(10, "clips", file=log) as bar:
         for _ in range(10):
@@ -26,7 +26,7 @@ def test_short_work_leaves_a_log_empty() -> None:
     assert log.getvalue() == ""
 
 
-def test_a_log_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line has the number of finished items, all items, failures, and the time left; lines do not overlap."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     log = io.StringIO()
@@ -55,8 +55,8 @@ def test_messages_add_no_lines_to_a_log(
     assert capsys.readouterr().out == "one run is finished\n"
 
 
-def test_a_terminal_gets_a_bar() -> None:
-    """It stays, with its last count."""
+def test_terminal_shows_a_bar() -> None:
+    """The bar remains on the screen with its last count."""
     terminal = Terminal()
     with Progress(2048, "B", title="a.zip", file=terminal) as bar:
         bar.update(2048)
@@ -65,15 +65,15 @@ def test_a_terminal_gets_a_bar() -> None:
 
 
 def test_quiet_shows_nothing() -> None:
-    """In a terminal neither."""
+    """With `quiet`, there is no output in a terminal either."""
     terminal = Terminal()
     with Progress(3, "runs", quiet=True, file=terminal) as bar:
         bar.step(failed=True)
     assert terminal.getvalue() == ""
 
 
-def test_a_bar_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callbacks say what is done; a bar ends with its phase."""
+def test_bar_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callbacks report the progress; a bar ends with its phase."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     show = PhaseProgress()

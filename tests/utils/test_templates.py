@@ -1,4 +1,4 @@
-"""Templates escape what they are given, and join their lines without blanks beside tags."""
+"""Templates escape their values and join lines without whitespace between tags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avcil.utils.templates import macro, render
 
 
 def test_values_are_escaped_and_markup_is_not() -> None:
-    """Names that people chose cannot become HTML; figures that were drawn stay."""
+    """User-defined names cannot add HTML; values of type Markup are inserted unchanged."""
     page = render("avcil.serve", "login", problem="<script>&")
     assert "<script>" not in page
     assert "&lt;script&gt;&amp;" in page
@@ -19,14 +19,14 @@ def test_values_are_escaped_and_markup_is_not() -> None:
 
 
 def test_lines_are_joined() -> None:
-    """Blanks between elements would be shown between words."""
+    """Whitespace between elements would appear as spaces between words."""
     assert (
         macro("avcil.serve", "parts", "notes_list", ["a", "b"])
         == '<ul class="notes"><li>a</li><li>b</li></ul>'
     )
 
 
-def test_a_missing_value_is_an_error() -> None:
-    """A page never lacks something silently."""
+def test_missing_value_is_an_error() -> None:
+    """A variable without a value is an error, not an empty text."""
     with pytest.raises(UndefinedError):
         render("avcil.serve", "login")

@@ -26,19 +26,19 @@ def tensor(shape: Any, begin: Any, end: Any, dtype: Any = "F32") -> dict[str, An
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
-def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
-    """Every type of avcil's own, tensors without numbers, and metadata."""
-    made = {
+def test_files_of_safetensors_are_read(tmp_path: Path) -> None:
+    """Every dtype that avcil writes, empty tensors, and metadata."""
+    tensors = {
         "a": torch.arange(3.0),
         "empty": torch.zeros(0, 4),
         "b": torch.tensor([1, 2]),
         "c": torch.ones(2, 2, dtype=torch.float64),
         "d": torch.tensor(True),
     }
-    save_file(made, tmp_path / "a.safetensors", metadata={"format": "pt"})
+    save_file(tensors, tmp_path / "a.safetensors", metadata={"format": "pt"})
     read = load_tensors(tmp_path / "a.safetensors")
-    assert read.keys() == made.keys()
-    assert all(torch.equal(read[name], made[name]) for name in made)
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
         (b"{" * 1_000, b"", "not valid JSON"),
     ],
 )
-def test_headers_that_are_refused(header: Any, data: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_headers_are_rejected(header: Any, data: bytes, message: str, tmp_path: Path) -> None:
     """Overlaps, gaps, missing and surplus bytes, huge shapes, and values of the wrong type."""
     with pytest.raises(InputError, match=message) as caught:
         load_tensors(write(tmp_path / "a.safetensors", header, data))
@@ -77,7 +77,7 @@ def test_headers_that_are_refused(header: Any, data: bytes, message: str, tmp_pa
 
 
 @pytest.mark.parametrize("content", [b"", b"1234567", (2**63).to_bytes(8, "little") + bytes(8), bytes(16)])
-def test_header_lengths_that_are_refused(content: bytes, tmp_path: Path) -> None:
+def test_invalid_header_lengths_are_rejected(content: bytes, tmp_path: Path) -> None:
     """No memory is allocated for a length that exceeds the file."""
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="is damaged: a header of"):
