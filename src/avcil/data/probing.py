@@ -35,14 +35,12 @@ def probe_files(paths: Sequence[Path]) -> Iterator[MediaInfo | str]:
 
 def _probe_file(path: Path) -> MediaInfo | str:
     from avcil.media import probe
-    from avcil.media.container import PROGRAM_ERRORS, ProgramError
+    from avcil.media.container import unexpected_reason
 
     try:
         info = probe(path)
     except InputError as error:
         return without_path(error, path)
-    except PROGRAM_ERRORS as error:
-        raise ProgramError(path, f"{type(error).__name__}: {error}") from error
-    except Exception as error:  # unexpected errors of damaged files are listed
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return unexpected_reason(error, path)
     return info if info.has_video or info.has_audio else "it has neither video nor audio"

@@ -130,7 +130,7 @@ def read_one(
         ProgramError: Reading failed because of an error in the program.
     """
     from avcil.media import read_clip
-    from avcil.media.container import PROGRAM_ERRORS, ProgramError
+    from avcil.media.container import unexpected_reason
     from avcil.media.reader import UnexpectedReadError
 
     read = partial(read_clip, timeout=timeout) if reader is None else reader.read_clip
@@ -149,10 +149,8 @@ def read_one(
         return ReadClip(clip=clip, reason=without_path(error, clip.path))
     except AvcilError:
         raise
-    except PROGRAM_ERRORS as error:
-        raise ProgramError(clip.path, f"{type(error).__name__}: {error}") from error
-    except Exception as error:  # unexpected errors of damaged files are listed
-        return ReadClip(clip=clip, reason=f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return ReadClip(clip=clip, reason=unexpected_reason(error, clip.path))
     return ReadClip(
         clip=clip,
         frames=media.frames,

@@ -86,6 +86,14 @@ class ProgramError(AvcilError):
         )
 
 
+def unexpected_reason(error: Exception, path: Path) -> str:
+    """An unexpected error of a damaged file, as text to list; raises `ProgramError` for an error in the program."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, PROGRAM_ERRORS):
+        raise ProgramError(path, reason) from error
+    return reason
+
+
 class Deadline:
     """Limits of the time and the number of packets for one file."""
 

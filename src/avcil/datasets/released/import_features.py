@@ -22,7 +22,6 @@ from avcil.datasets.published import PublishedBenchmark
 from avcil.datasets.released.arrays import check_archive, read_arrays, remove_unpacked
 from avcil.datasets.released.feature_files import ReleasedFiles, find_released
 from avcil.datasets.released.token_grid import RELEASED, WIDTH, Grid, pool_tokens
-from avcil.datasets.split_files import SplitClip
 from avcil.errors import AvcilError, InputError
 from avcil.features.feature_spec import FeatureSpec
 from avcil.features.manifest import IMPORTED, Manifest
@@ -88,6 +87,13 @@ class _Import:
     extra_visual: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.earlier = self._stored()
+
+    def _stored(self) -> int:
+        """Number of stored clips of the benchmark."""
+        return len(self.writer.done & self.benchmark.clips.keys())
+
     def read_audio(self) -> None:
         """The audio features of the clips of the benchmark."""
         known = self.benchmark.clips
@@ -109,9 +115,8 @@ class _Import:
         known, done = self.benchmark.clips, self.writer.done
         remaining = {clip_id for clip_id in self.audio if clip_id not in done}
         seen: set[str] = set()
-        total, before = len(known), len(done & known.keys())
         arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), remaining.__contains__, self.out)
-        with Progress(total, "clips", title="importing", initial=before) as bar:
+        with Progress(len(known), "clips", title="importing", initial=self.earlier) as bar:
             for clip_id, tokens in arrays:
                 if clip_id in known:
                     seen.add(clip_id)
@@ -128,21 +133,40 @@ class _Import:
     def add(self, clip_id: str, tokens: np.ndarray) -> None:
         """Store one clip, unless its tokens are unusable."""
         if np.isfinite(tokens).all():
-            clip = self.clip(clip_id, self.benchmark.clips[clip_id])
-            self.writer.add(clip, visual=pool_tokens(tokens, self.grid), audio=self.audio[clip_id])
+            visual = pool_tokens(tokens, self.grid)
+            self.writer.add(self.clip(clip_id), visual=visual, audio=self.audio[clip_id])
         else:
             self.failed[clip_id] = NOT_FINITE
 
-    def clip(self, clip_id: str, split_clip: SplitClip) -> Clip:
+    def clip(self, clip_id: str) -> Clip:
         """The clip for the store. The release has no media files, so the path is only a name."""
-        path = Path("released", self.benchmark.protocol.folder, clip_id)
-        return Clip(clip_id=clip_id, path=path, label=split_clip.label, split=split_clip.split)
+        path, known = Path("released", self.benchmark.protocol.folder, clip_id), self.benchmark.clips[clip_id]
+        return Clip(clip_id=clip_id, path=path, label=known.label, split=known.split)
 
     def list_failures(self) -> None:
         """Record the reason for each clip of the benchmark that is not stored."""
         for clip_id in sorted(self.failed):
-            clip = self.clip(clip_id, self.benchmark.clips[clip_id])
-            self.writer.fail(clip, self.failed[clip_id], tried="the released features")
+            self.writer.fail(self.clip(clip_id), self.failed[clip_id], tried="the released features")
+
+    def report(self) -> ImportReport:
+        """The result; InputError if no clip is stored."""
+        failures = dict(Counter(self.failed.values()).most_common())
+        if not self._stored():
+            reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
+            raise InputError(
+                f"no clip of {self.benchmark.name} could be imported from {self.files.visual.name}: {reasons}"
+            )
+        return ImportReport(
+            benchmark=self.benchmark.name,
+            audio_file=self.files.audio.name,
+            visual_file=self.files.visual.name,
+            grid="x".join(map(str, self.grid)),
+            stored=self._stored(),
+            earlier=self.earlier,
+            failures=failures,
+            extra_audio=tuple(self.extra_audio),
+            extra_visual=tuple(self.extra_visual),
+        )
 
 
 def import_features(
@@ -174,7 +198,6 @@ def import_features(
         _unpacked_removed(out),
         FeatureWriter(out, _manifest(benchmark, grid, dtype), shard_size=shard_size) as writer,
     ):
-        before = len(writer.done & benchmark.clips.keys())
         if check and files.is_archive:
             _check_once(files, out)
         job = _Import(files=files, benchmark=benchmark, out=out, grid=grid, writer=writer)
@@ -182,22 +205,7 @@ def import_features(
         job.add_visual()
         job.list_failures()
         writer.commit()
-        stored = len(writer.done & benchmark.clips.keys())
-    failures = dict(Counter(job.failed.values()).most_common())
-    if not stored:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in failures.items())
-        raise InputError(f"no clip of {benchmark.name} could be imported from {source}: {reasons}")
-    report = ImportReport(
-        benchmark=benchmark.name,
-        audio_file=files.audio.name,
-        visual_file=files.visual.name,
-        grid="x".join(map(str, grid)),
-        stored=stored,
-        earlier=before,
-        failures=failures,
-        extra_audio=tuple(job.extra_audio),
-        extra_visual=tuple(job.extra_visual),
-    )
+    report = job.report()
     write_json(out / REPORT, asdict(report))
     return report
 
