@@ -65,9 +65,16 @@ def commands_page() -> str:
     """All commands with their options."""
     parts = [
         "# Commands",
-        "`avcil COMMAND --help` prints this text in a terminal. Options can also be in a TOML file (`--config FILE`); "
-        "options on the command line override it. `avcil --version` prints the version. `--debug`, with any command, "
-        "shows the traceback of an error. Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted.",
+        "`avcil COMMAND --help` prints the text of a command in a terminal. These options work with every command:",
+        "- `--config FILE` reads options from a TOML file. Options on the command line override them.\n"
+        "- `--debug` shows the traceback of an error.",
+        "`avcil --version` prints the version.",
+        "| exit code | meaning |\n|---|---|\n| 0 | success |\n| 1 | failure |\n| 2 | invalid input |\n"
+        "| 130, 143 | interrupted by Ctrl-C, by SIGTERM |",
+        "| command | purpose |\n|---|---|\n"
+        + "\n".join(
+            f"| [`{command}`](#{command}) | {_prose(summary)} |" for command, summary in COMMANDS.items()
+        ),
     ]
     for command, summary in COMMANDS.items():
         parts += [f"## {command}", _sentence(summary), *_described(command, ())]
