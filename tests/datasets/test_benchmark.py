@@ -1,4 +1,4 @@
-"""Benchmarks: every class in exactly one step, in an order that its seed decides."""
+"""Benchmarks: every class is in exactly one step, in an order that depends on the seed."""
 
 import json
 
@@ -16,8 +16,8 @@ CLASSES = st.sets(
 
 @settings(deadline=None, max_examples=50)
 @given(CLASSES, st.data(), st.none() | st.integers(0, 5))
-def test_each_class_comes_once(classes, data, seed):
-    """Steps split the classes into equal parts but for the last; the same arguments give the same steps."""
+def test_each_class_is_in_one_step(classes, data, seed):
+    """Steps have equal sizes except the last; equal arguments give equal steps."""
     size = data.draw(st.integers(1, len(classes)))
     benchmark = Benchmark.from_classes(classes, size, seed)
     assert sorted(benchmark.classes) == sorted(classes)
@@ -28,16 +28,16 @@ def test_each_class_comes_once(classes, data, seed):
     assert Benchmark.from_dict(json.loads(json.dumps(benchmark.to_dict()))) == benchmark
 
 
-def test_order_is_natural_or_of_its_seed():
-    """Without a seed a person finds the classes where they expect them; seeds give different orders."""
+def test_order_is_natural_or_random():
+    """Without a seed the order is natural (clip 2 before clip 10); different seeds give different orders."""
     classes = [f"clip {n}" for n in range(12)]
     assert Benchmark.from_classes(classes, 12).classes == tuple(classes)
     orders = {Benchmark.from_classes(classes, 12, seed).classes for seed in range(5)}
     assert len(orders) == 5
 
 
-def test_natural_order_takes_names_that_end_early():
-    """Names that are beginnings of one another compare."""
+def test_natural_order_of_prefixes():
+    """A name that is a prefix of another one can be compared with it."""
     assert Benchmark.from_classes(["a1b", "a", "a1", "1", "b"], 5).classes == ("1", "a", "a1", "a1b", "b")
 
 
@@ -48,7 +48,7 @@ def test_natural_order_takes_names_that_end_early():
         ("s.csv", '"cat, big","""dog"""\n-bell\n\n'),
     ],
 )
-def test_steps_of_a_file(tmp_path, name, text):
+def test_steps_from_a_file(tmp_path, name, text):
     """Unequal steps, and class names with commas, quotes and a leading dash."""
     (tmp_path / name).write_text(text)
     benchmark = Benchmark.from_file(tmp_path / name)
@@ -56,8 +56,8 @@ def test_steps_of_a_file(tmp_path, name, text):
     assert benchmark.name == "s"
 
 
-def test_class_names_that_are_whole_numbers(tmp_path):
-    """Folders are often named 1, 2, 3, and people write them without quotes; a byte order mark does no harm."""
+def test_integer_class_names(tmp_path):
+    """Folders are often named 1, 2, 3, and files may have them without quotes and with a byte order mark."""
     (tmp_path / "s.json").write_bytes(b'\xef\xbb\xbf[[1, "2"], [10]]')
     assert Benchmark.from_file(tmp_path / "s.json").steps == (("1", "2"), ("10",))
 
@@ -78,22 +78,22 @@ def test_class_names_that_are_whole_numbers(tmp_path):
         ("s.txt", "a", ".json or .csv"),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path, name, text, message):
-    """Each fault is said with what is allowed."""
+def test_invalid_files(tmp_path, name, text, message):
+    """Each error states what is allowed."""
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as caught:
         Benchmark.from_file(tmp_path / name)
     assert message in str(caught.value)
 
 
-def test_a_missing_file():
-    """The error says that there is none."""
+def test_missing_file():
+    """The error says that the file does not exist."""
     for name in ("none.json", "none.csv"):
         with pytest.raises(InputError, match="there is no"):
             Benchmark.from_file(name)
 
 
-def test_classes_that_a_store_lacks():
+def test_classes_missing_in_the_store():
     """A misspelled class name gives the most similar names; classes in no step are reported."""
     benchmark = Benchmark.from_steps([["dog", "cat"], ["bell"]])
     with pytest.raises(InputError, match="unknown class 'bell'; did you mean bells"):
@@ -104,7 +104,7 @@ def test_classes_that_a_store_lacks():
 
 
 @pytest.mark.parametrize("size", [0, -1, 4])
-def test_step_sizes_that_do_not_fit(size):
+def test_invalid_step_sizes(size):
     """The error lists the possible sizes."""
     with pytest.raises(InputError, match="--classes-per-step"):
         Benchmark.from_classes(["a", "b", "c"], size)

@@ -1,4 +1,4 @@
-"""Demo clips: fair by construction, the same for the same seed, and resumable."""
+"""Demo clips: balanced, the same for the same seed, and resumable."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]
     return folder, render_demo_clips(folder, train=1, val=0, test=0, workers=1)
 
 
-def test_classes_pair_every_thing_with_every_sound():
-    """Each of the four steps brings one new sound, with every thing: within a step only the picture tells."""
+def test_classes_combine_every_object_with_every_sound():
+    """Each of the four steps adds one sound with every object: within a step only the video differs."""
     names = demo_class_names()
     assert len(set(names)) == 16
     for step in range(4):
@@ -46,8 +46,8 @@ def test_classes_pair_every_thing_with_every_sound():
         assert len(set(sounds)) == 1
 
 
-def test_picture_alone_leaves_three_classes() -> None:
-    """The three things differ in kind and in motion, and the one that sounds is not told by its place."""
+def test_video_alone_distinguishes_three_classes() -> None:
+    """The three objects differ in kind and motion; position does not show which object makes the sound."""
     places = Counter()
     for name, scene in scenes(20):
         assert (
@@ -61,8 +61,8 @@ def test_picture_alone_leaves_three_classes() -> None:
     assert min(places.values()) > 50
 
 
-def test_same_key_same_clip() -> None:
-    """A clip is its seed."""
+def test_clips_depend_only_on_the_key() -> None:
+    """Equal keys give equal clips; other keys give other clips."""
     first, second = (draw_scene("star-horn", (1, 2)) for _ in range(2))
     assert first == second
     assert np.array_equal(draw_frames(first), draw_frames(second))
@@ -70,8 +70,8 @@ def test_same_key_same_clip() -> None:
     assert not np.array_equal(draw_frames(first), draw_frames(draw_scene("star-horn", (1, 3))))
 
 
-def test_bell_strokes_fall_on_landings() -> None:
-    """What is heard is tied to what is seen: the sound jumps up just as the thing lands."""
+def test_bell_sounds_at_each_landing() -> None:
+    """The sound is synchronous with the video: its level rises when the object lands."""
     for index in range(3):
         scene = draw_scene("ball-bell", (5, index))
         heard, sound = scene.objects[0], synthesize_audio(scene)
@@ -81,14 +81,14 @@ def test_bell_strokes_fall_on_landings() -> None:
             assert np.abs(sound[at : at + 400]).mean() > 1.2 * np.abs(sound[at - 500 : at - 100]).mean()
 
 
-def test_sounds_stay_within_full_scale() -> None:
-    """No clipping, no silence."""
+def test_sound_levels() -> None:
+    """No sample is clipped and no clip is silent."""
     for _, scene in scenes(1):
         assert 0.3 < np.abs(synthesize_audio(scene)).max() <= 0.81
 
 
-def test_rendered_files_are_real_clips(rendered: tuple[Path, list[Path]]) -> None:
-    """Sixteen files in split/class/clip.mp4, of the length said."""
+def test_rendered_files(rendered: tuple[Path, list[Path]]) -> None:
+    """Sixteen files split/class/clip.mp4 of the documented length."""
     folder, paths = rendered
     assert len(paths) == 16
     assert all(is_complete_mp4(path) for path in paths)
@@ -97,8 +97,8 @@ def test_rendered_files_are_real_clips(rendered: tuple[Path, list[Path]]) -> Non
     assert len(draw_frames(draw_scene("ball-bell", (0,)))) == SECONDS * FRAME_RATE
 
 
-def test_rendering_goes_on_where_it_stopped(rendered: tuple[Path, list[Path]]) -> None:
-    """Whole clips stay; a torn and a missing one come back with the same bytes."""
+def test_interrupted_rendering_is_resumed(rendered: tuple[Path, list[Path]]) -> None:
+    """Complete clips are kept; truncated and missing ones are rendered again with the same bytes."""
     folder, paths = rendered
     before = [path.read_bytes() for path in paths]
     stamps = [path.stat().st_mtime_ns for path in paths]
@@ -112,8 +112,8 @@ def test_rendering_goes_on_where_it_stopped(rendered: tuple[Path, list[Path]]) -
     assert changed == [3, 5]
 
 
-def test_folders_of_other_clips_are_refused(rendered: tuple[Path, list[Path]], tmp_path: Path) -> None:
-    """Clips of two seeds never mix, and a folder of something else is left alone."""
+def test_folders_with_other_files_are_rejected(rendered: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    """Clips of two seeds are never mixed, and folders with other files are not changed."""
     with pytest.raises(InputError, match="another seed"):
         render_demo_clips(rendered[0], seed=1, train=1, val=0, test=0)
     (tmp_path / "holiday.txt").write_text("mine")
@@ -124,14 +124,14 @@ def test_folders_of_other_clips_are_refused(rendered: tuple[Path, list[Path]], t
 
 
 def test_content_of_the_current_version() -> None:
-    """If this fails, the content of clips has changed: increase VERSION in synthetic/clips.py."""
+    """If this fails, the content of the clips has changed: increase VERSION in synthetic/clips.py."""
     scene = draw_scene("cube-whistle", (0, 1, 2, 3))
     assert draw_frames(scene).mean() == pytest.approx(84.347, abs=0.01)
     assert np.square(synthesize_audio(scene)).mean() == pytest.approx(0.155806, rel=1e-3)
 
 
 def test_clips_of_the_development_version_are_resumed(tmp_path: Path) -> None:
-    """Their file names the content by a hash of the program."""
+    """Their description contains a hash of the program instead of a version."""
     folder = tmp_path / "clips"
     folder.mkdir()
     spec = {"format": "avcil-demo-clips", "seed": 0, "drawing": HASH_OF_VERSION_1}

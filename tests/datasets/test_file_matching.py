@@ -1,4 +1,4 @@
-"""YouTube ids in file names: the layouts in which data sets are distributed, and ids that look like something else."""
+"""YouTube ids in file names: the layouts in which data sets are distributed, and ambiguous ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def files(matching: Matching) -> dict[str, list[str]]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("video", [ID, OTHER, "___________", "v_345678901", "Y2345678901"])
 def test_layouts_of_the_data_sets(layout: str, video: str) -> None:
-    """The id is found for all characters, also if it starts like a prefix."""
+    """The id is found for all allowed characters, also if it starts like a prefix."""
     path = layout.format(id=video)
     assert files(match(video, path)) == {video: [path]}
 
@@ -53,7 +53,7 @@ def test_layouts_of_the_data_sets(layout: str, video: str) -> None:
 @pytest.mark.parametrize(
     "path", ["VGGSound_final/video/{id}_000030.mp4", "{id}_30.mp4", "{id}_30_40.mp4", "{id}_30000_40000.mp4"]
 )
-def test_clips_with_a_start_second(path: str) -> None:
+def test_names_with_a_start_second(path: str) -> None:
     """VGGSound: the start is part of the id; another part of the same video is another clip."""
     path = path.format(id=ID)
     expected, other = f"{ID}_000030", f"{ID}_000130"
@@ -61,14 +61,14 @@ def test_clips_with_a_start_second(path: str) -> None:
     assert match(other, path).other_videos == (Path(path),)
 
 
-def test_names_without_a_start_can_be_any_clip_of_the_video() -> None:
-    """Whole videos; the length of the file decides later."""
+def test_names_without_a_start_match_all_clips() -> None:
+    """The file may be the whole video; its length decides later."""
     clips = [f"{ID}_000030", f"{ID}_000130"]
     assert files(match(clips, f"{ID}.mp4")) == {clip: [f"{ID}.mp4"] for clip in clips}
 
 
-def test_files_that_are_not_clips_of_the_benchmark() -> None:
-    """Another id, and no id, are different things: only the second may be a wrong name."""
+def test_names_outside_the_benchmark() -> None:
+    """A name with another id is distinguished from a name without an id, which may be wrong."""
     result = match(ID, f"{OTHER}.mp4", "holiday.mp4", f"{ID}x.mp4", f"{ID}.f137.mp4", "readme/intro.mp4")
     assert result.candidates == {}
     assert result.other_videos == (Path(f"{OTHER}.mp4"),)
@@ -77,8 +77,8 @@ def test_files_that_are_not_clips_of_the_benchmark() -> None:
     ]  # fmt: skip
 
 
-def test_of_several_files_the_more_certain_name_comes_first() -> None:
-    """A start second, then a plain name, then a folder named as the class, then few folders, then the alphabet."""
+def test_priority_of_several_files() -> None:
+    """Order: a start second, a plain name, a folder named like the class, few folders, the alphabet."""
     expected = [
         f"z/{ID}_000030_000040.mp4",
         f"z/Playing_Drums/{ID}.mp4",
@@ -92,8 +92,8 @@ def test_of_several_files_the_more_certain_name_comes_first() -> None:
     assert files(match(ID, *sorted(expected)))[ID] == expected
 
 
-def test_case_of_an_id_counts() -> None:
-    """Ids of YouTube that differ only in case are different videos."""
+def test_ids_are_case_sensitive() -> None:
+    """YouTube ids that differ only in case are different videos."""
     assert files(match([ID, ID.swapcase()], f"{ID}.mp4")) == {ID: [f"{ID}.mp4"]}
 
 
@@ -110,8 +110,8 @@ def data_sets(draw: st.DrawFn) -> tuple[dict[str, str], list[str]]:
 
 
 @given(data_sets())
-def test_every_file_is_found_in_any_order(data: tuple[dict[str, str], list[str]]) -> None:
-    """Random ids and layouts: each clip gets its own file, others get none, and the order does not matter."""
+def test_random_ids_and_layouts(data: tuple[dict[str, str], list[str]]) -> None:
+    """Each clip gets its own file and other files match no clip, in any order of files."""
     expected, paths = data
     result = match(list(expected), *paths)
     for clip_id, path in expected.items():
@@ -122,8 +122,8 @@ def test_every_file_is_found_in_any_order(data: tuple[dict[str, str], list[str]]
 
 
 @given(st.text(max_size=40))
-def test_any_name_can_be_read(stem: str) -> None:
-    """Readings have ids of 11 characters, also for names in other scripts."""
+def test_any_name_is_parsed(stem: str) -> None:
+    """Parsed ids have 11 characters, also for names in other scripts."""
     assert all(len(name.video) == 11 and name.video.isascii() for name in read_video_name(stem))
 
 
@@ -139,8 +139,8 @@ RELEASED = Path(__file__).resolve().parents[2] / ".." / "shared" / "upstream-spl
         ("vs100-ci", "VGGSound_final/video/{id}.mp4"),
     ],
 )
-def test_released_ids_are_all_found(name: str, layout: str) -> None:
-    """Those that begin with - or _, or that look like a prefix or a start second; every 50th of the others."""
+def test_released_ids_are_found(name: str, layout: str) -> None:
+    """All ids that begin with - or _, or like a prefix or a start second, and every 50th of the others."""
     benchmark = load_published(name, copy=RELEASED)
     chosen = {
         clip_id: clip.label
@@ -153,7 +153,7 @@ def test_released_ids_are_all_found(name: str, layout: str) -> None:
 
 
 def test_times_of_annotations(tmp_path: Path) -> None:
-    """The CSV of Kinetics and of AudioSet give times by id; VGGSound has them in its ids."""
+    """The CSV files of Kinetics and AudioSet give times by id; VGGSound has them in its ids."""
     kinetics = tmp_path / "k400.csv"
     kinetics.write_text(f"label,youtube_id,time_start,time_end,split\nplaying drums,{ID},30,40,train\n")
     audioset = tmp_path / "segments.csv"

@@ -1,4 +1,4 @@
-"""docs/protocol.md prints the figures and names that the code has."""
+"""docs/protocol.md has the numbers and names of the code."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_protocol(place):
 
 
 def test_leak_free():
-    """The clips that stay without the leak."""
+    """The number of clips in the leak-free benchmark."""
     stay = PROTOCOLS["vs100-ci-leak-free"].clips
     assert f"{stay['test']:,} test and" in PAGE.replace("\n", " ")
     assert f"{stay['val']:,} validation clips stay" in PAGE.replace("\n", " ")
 
 
 def test_metrics():
-    """Every metric by its name, with the golden example's figure."""
+    """Every metric by its name, with its value in the example."""
     nan = float("nan")
     R = [[60, nan, nan, nan], [70, 80, nan, nan], [65, 85, 90, nan], [75, 50, 70, 88]]
     table = "\n".join(line for line in PAGE.splitlines() if line.startswith("| `"))
@@ -53,6 +53,8 @@ def test_metrics():
 
 
 def test_variants():
-    """Rows named in the page exist."""
-    for name in re.findall(r"`((?:av-cil|icarl|afc)-[a-z0-9-]+)`", PAGE):
+    """The rows of benchmark variants that the page names."""
+    names = re.findall(r"`((?:av-cil|icarl|afc)-[a-z0-9-]+)`", PAGE)
+    assert names, "the page names variants"
+    for name in names:
         assert name in VARIANTS or name.startswith("av-cil-script"), name

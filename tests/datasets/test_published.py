@@ -1,4 +1,4 @@
-"""The published benchmarks: their figures, their steps, the leak, and how their split files are got."""
+"""Published benchmarks: numbers of clips, steps, shared videos, and download of their split files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def released():
 @needs_released
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_released_files_give_the_published_benchmark(released, name):
-    """Classes, steps, clips of every split and their classes are those of the paper."""
+    """Classes, steps, clips of every split and their classes equal those of the paper."""
     benchmark, plan = released(name), protocol(name)
     steps = benchmark.steps()
     assert isinstance(steps, Benchmark)
@@ -46,7 +46,7 @@ def test_released_files_give_the_published_benchmark(released, name):
 
 
 @needs_released
-def test_the_leak_of_vggsound_is_found_and_left_out(released):
+def test_leak_of_vggsound(released):
     """1,627 test and 1,671 validation clips share a video with a training clip; leak-free has none."""
     assert released("vs100-ci").leak() == {"val": 1671, "test": 1627}
     clean = released("vs100-ci-leak-free")
@@ -57,8 +57,8 @@ def test_the_leak_of_vggsound_is_found_and_left_out(released):
 
 
 @needs_released
-def test_traps_of_the_released_files_are_kept_as_they_are(released):
-    """Ids that begin with "-", the cut class name, and the first classes of each benchmark."""
+def test_irregular_released_names_are_kept(released):
+    """Ids that begin with "-", the truncated class name, and the first classes of each benchmark."""
     assert "subway, metr" in released("vs100-ci").classes
     dashed = {
         name: sum(i.startswith("-") for i in released(name).clips) for name in ("ave-ci", "ks-ci", "vs100-ci")
@@ -69,8 +69,8 @@ def test_traps_of_the_released_files_are_kept_as_they_are(released):
 
 
 @needs_released
-def test_the_card_shows_what_a_reader_needs(released):
-    """Every class with its counts, memory, epochs and the leak stand on the card."""
+def test_benchmark_card(released):
+    """The card has every class with its counts, the memory size, the epochs and the leak."""
     text = card(released("vs100-ci"))
     assert "1627 of 5000 test and 1671 of 5000 validation" in text
     assert "1500 exemplars" in text
@@ -82,7 +82,7 @@ def test_the_card_shows_what_a_reader_needs(released):
 
 
 def small(leaky: bool = False) -> Splits:
-    """Three classes, two clips a class and split, one test clip cut from a training video if leaky."""
+    """Three classes with two clips per class and split; if leaky, one test clip shares a training video."""
     clips = {}
     for label in ("Cat", "Dog", "Bell"):
         for split in ("train", "val", "test"):
@@ -97,8 +97,8 @@ def small(leaky: bool = False) -> Splits:
 SMALL = dataclasses.replace(AVE, classes=3, classes_per_step=2, clips={"train": 6, "val": 6, "test": 6})
 
 
-def test_steps_of_another_size_and_order():
-    """The last step takes what is left; a class order has its own seed and is repeatable."""
+def test_other_step_sizes_and_orders():
+    """The last step has the remaining classes; the class order depends on its own seed."""
     benchmark = published(SMALL, small())
     assert benchmark.steps().steps == (("Cat", "Dog"), ("Bell",))
     assert benchmark.steps(1).steps == (("Cat",), ("Dog",), ("Bell",))
@@ -111,22 +111,22 @@ def test_steps_of_another_size_and_order():
             benchmark.steps(size, seed)
 
 
-def test_leak_free_leaves_shared_videos_out():
-    """Only validation and test clips go, and only those of a training video (first eleven characters)."""
+def test_leak_free_removes_shared_videos():
+    """Only validation and test clips of a training video (first eleven characters) are removed."""
     clean = published(dataclasses.replace(SMALL, leak_free=True), small(leaky=True))
     assert clean.removed == {"val": 0, "test": 1}
     assert "Cattrain__0_000010" in clean.clips
     assert "Cattrain__0_000020" not in clean.clips
 
 
-def test_files_of_another_benchmark_are_refused():
-    """Counts that are not the published ones are an error, not another benchmark."""
+def test_files_of_another_benchmark_are_rejected():
+    """Counts that differ from the published ones are an error."""
     with pytest.raises(InputError, match="published are 28 classes"):
         published(AVE, small())
 
 
-def test_unknown_names_get_a_suggestion():
-    """The nearest name is offered."""
+def test_unknown_name_gets_a_suggestion():
+    """The error has the most similar name."""
     with pytest.raises(InputError, match="did you mean ave-ci"):
         protocol("ave")
 
@@ -143,8 +143,8 @@ def copy_of_release(tmp_path):
 
 
 @pytest.mark.parametrize("inside", [".", "data", "data/AVE"])
-def test_split_files_come_from_a_copy(copy_of_release, tmp_path, inside):
-    """The release's folder, its data folder, and the folder with the files all do."""
+def test_split_files_from_a_copy(copy_of_release, tmp_path, inside):
+    """The release's folder, its data folder, and the folder with the files are all accepted."""
     release, plan = copy_of_release
     folder = fetch_splits(plan, copy=release / inside, cache=tmp_path / "cache")
     assert sorted(path.name for path in folder.iterdir()) == sorted(SPLIT_FILES)
@@ -153,8 +153,8 @@ def test_split_files_come_from_a_copy(copy_of_release, tmp_path, inside):
     assert find_splits(leak_free, cache=tmp_path / "cache") == folder
 
 
-def test_a_copy_with_other_bytes_is_refused(copy_of_release, tmp_path):
-    """A changed copy is rejected by its checksum."""
+def test_changed_copy_is_rejected(copy_of_release, tmp_path):
+    """The checksum of the file differs."""
     release, plan = copy_of_release
     (release / "data" / "AVE" / SPLIT_FILES[1]).write_bytes(b"changed")
     with pytest.raises(InputError, match="is not the released file"):
@@ -163,8 +163,8 @@ def test_a_copy_with_other_bytes_is_refused(copy_of_release, tmp_path):
         fetch_splits(plan, copy=tmp_path / "nowhere", cache=tmp_path / "cache")
 
 
-def test_missing_split_files_name_the_command(tmp_path):
-    """Nothing is downloaded unasked."""
+def test_missing_split_files(tmp_path):
+    """The error names the command for the download; nothing is downloaded automatically."""
     with pytest.raises(InputError, match="avcil benchmark fetch ave-ci --from DIR"):
         find_splits(AVE, cache=tmp_path)
 
@@ -175,7 +175,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_split_files_are_downloaded_once_and_checked(copy_of_release, tmp_path):
-    """Downloaded from a server with the release's folders, once; a damaged file is downloaded again."""
+    """They are downloaded once from a server with the release's folders; a damaged file is downloaded again."""
     release, plan = copy_of_release
     handler = functools.partial(Quiet, directory=release)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -195,8 +195,8 @@ def test_split_files_are_downloaded_once_and_checked(copy_of_release, tmp_path):
         fetch_splits(plan, cache=tmp_path / "empty", base_url=url, retry=quick)
 
 
-def test_the_cache_is_where_the_variables_say(monkeypatch, tmp_path):
-    """AVCIL_CACHE, then XDG_CACHE_HOME, then the home folder."""
+def test_cache_folder_variables(monkeypatch, tmp_path):
+    """AVCIL_CACHE has priority, then XDG_CACHE_HOME, then the home folder."""
     monkeypatch.setenv("AVCIL_CACHE", str(tmp_path / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     assert cache_folder() == tmp_path / "a"
@@ -206,14 +206,14 @@ def test_the_cache_is_where_the_variables_say(monkeypatch, tmp_path):
     assert cache_folder() == Path.home() / ".cache" / "avcil"
 
 
-def test_the_overview_names_all_benchmarks():
-    """The list needs no file."""
+def test_list_of_benchmarks():
+    """The list requires no split files."""
     assert all(name in overview() for name in PROTOCOLS)
 
 
 @needs_released
-def test_the_verb_fetches_shows_and_lists(tmp_path, monkeypatch, capsys):
-    """`avcil benchmark` end to end, from a copy of the release."""
+def test_benchmark_command(tmp_path, monkeypatch, capsys):
+    """`avcil benchmark` from the download to the list, with a copy of the release."""
     tyro = pytest.importorskip("tyro")
     monkeypatch.setenv("AVCIL_CACHE", str(tmp_path))
     for arguments in (

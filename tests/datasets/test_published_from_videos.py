@@ -1,4 +1,4 @@
-"""Published benchmarks from raw videos, by commands: scan, extract, train, and the list of missing videos."""
+"""Published benchmarks from raw videos with commands: scan, extract, train, and the list of missing videos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ URL = "https://www.youtube.com/watch?v="
 
 @pytest.fixture
 def videos(benchmark, place, tmp_path: Path, avcil) -> Path:
-    """K-S-CI with ten made-up clips, its split files in the cache, and a folder with nine of them, one damaged."""
+    """K-S-CI with ten synthetic clips, its split files in the cache, and a folder with nine of them, one
+    damaged."""
     benchmark("ks-ci", CLIPS)
     assert avcil("benchmark", "fetch", "ks-ci", "--from", tmp_path / "release") == 0
     for clip_id, clip in CLIPS.items():
@@ -36,12 +37,12 @@ def videos(benchmark, place, tmp_path: Path, avcil) -> Path:
 
 
 def urls(text: str) -> list[str]:
-    """What yt-dlp reads from a batch file: lines that are not empty and do not begin with one of three signs."""
+    """What yt-dlp reads from a batch file: nonempty lines that are not comments."""
     return [line.strip() for line in text.splitlines() if line.strip() and line.strip()[0] not in "#;]"]
 
 
-def test_from_videos_to_a_trained_model(videos: Path, tmp_path: Path, avcil, capsys) -> None:
-    """The ids in the clip list are those by which training finds labels, splits and steps of the benchmark."""
+def test_scan_extract_and_train(videos: Path, tmp_path: Path, avcil, capsys) -> None:
+    """Training finds labels, splits and steps of the benchmark by the ids in the clip list."""
     listed, store, run = tmp_path / "clips.csv", tmp_path / "store", tmp_path / "run"
     assert avcil("scan", videos, "--benchmark", "ks-ci", "--out", listed) == 0
     out = capsys.readouterr().out
@@ -67,8 +68,8 @@ def test_from_videos_to_a_trained_model(videos: Path, tmp_path: Path, avcil, cap
     assert {row.split(",")[0] for row in rows} == {i for i, clip in CLIPS.items() if clip.split == "test"}
 
 
-def test_missing_videos_as_yt_dlp_reads_them(videos: Path, tmp_path: Path, avcil, capsys) -> None:
-    """From the folder, and faster from the clip list; ids that begin with - are no options in URLs."""
+def test_list_of_missing_videos(videos: Path, tmp_path: Path, avcil, capsys) -> None:
+    """It is made from the folder or from the clip list; in URLs, ids that begin with - are not options."""
     avcil("scan", videos, "--benchmark", "ks-ci", "--out", tmp_path / "clips.csv")
     capsys.readouterr()
     for result in (videos, tmp_path / "clips.csv"):
@@ -83,10 +84,8 @@ def test_missing_videos_as_yt_dlp_reads_them(videos: Path, tmp_path: Path, avcil
     assert len(urls(capsys.readouterr().out)) == len(CLIPS)
 
 
-def test_a_script_downloads_only_the_seconds_of_the_clips(
-    videos: Path, tmp_path: Path, avcil, capsys
-) -> None:
-    """A shell runs it with a stand-in for yt-dlp; afterwards nothing is missing."""
+def test_script_downloads_only_the_clips(videos: Path, tmp_path: Path, avcil, capsys) -> None:
+    """A shell runs it with a replacement of yt-dlp; afterwards no clip is missing."""
     times = tmp_path / "k400.csv"
     lines = [f"x,{clip_id},30,40,train" for clip_id in CLIPS]
     times.write_text("\n".join(["label,youtube_id,time_start,time_end,split", *lines]) + "\n")
@@ -125,7 +124,7 @@ def test_a_script_downloads_only_the_seconds_of_the_clips(
 
 
 def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsys) -> None:
-    """VGGSound: the seconds of each clip stand in comments."""
+    """VGGSound: the seconds of each clip are in comments."""
     benchmark("vs100-ci", {f"-ab_cd-ef_g_0000{second}": SplitClip("Cat", "train") for second in (10, 50)})
     release = ["--from", tmp_path / "release"]
     (tmp_path / "videos").mkdir()
@@ -153,16 +152,16 @@ def test_clips_of_one_video_have_one_url(benchmark, avcil, tmp_path: Path, capsy
         ),
     ],
 )
-def test_options_that_do_not_fit(videos, avcil, capsys, tmp_path, arguments, message, monkeypatch) -> None:
-    """An error instead of an option without effect."""
+def test_incompatible_options(videos, avcil, capsys, tmp_path, arguments, message, monkeypatch) -> None:
+    """An option without effect is an error."""
     monkeypatch.chdir(tmp_path)
     out = ["--out", "clips.csv"] if arguments[0] == "scan" else []
     assert avcil(*arguments, *out) == 2
     assert message in capsys.readouterr().err
 
 
-def test_another_clip_list_is_refused(videos: Path, avcil, capsys, tmp_path: Path) -> None:
-    """A clip list without the ids of the benchmark would make all of it missing."""
+def test_clip_list_of_another_benchmark_is_rejected(videos: Path, avcil, capsys, tmp_path: Path) -> None:
+    """Without the ids of the benchmark, all of its clips would be reported as missing."""
     (tmp_path / "other.csv").write_text("path,label,split\na.mp4,cat,train\n")
     assert avcil("benchmark", "list", "ks-ci", "--missing", tmp_path / "other.csv") == 2
     assert "has no clip of ks-ci" in capsys.readouterr().err
@@ -181,7 +180,7 @@ def test_another_clip_list_is_refused(videos: Path, avcil, capsys, tmp_path: Pat
 def test_files_without_times(
     videos: Path, avcil, capsys, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
-    """Which files are expected is part of the message."""
+    """The message lists the expected files."""
     (tmp_path / "times.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     arguments = [
         "scan",

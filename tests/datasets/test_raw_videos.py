@@ -1,4 +1,4 @@
-"""From downloaded videos to the clip list of a published benchmark, and to the list of what is missing."""
+"""From downloaded videos to the clip list of a published benchmark and the list of missing clips."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def reasons(problems: tuple) -> dict[str, str]:
     return {problem.path.name: problem.reason for problem in problems}
 
 
-def test_the_clip_list_has_ids_labels_and_splits_of_the_release(benchmark, place) -> None:
-    """Labels come from the benchmark, not from folder names: only ids count."""
+def test_clip_list_has_labels_of_the_release(benchmark, place) -> None:
+    """Labels and splits are found by id; folder names are ignored."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     folder = place("clip.mp4", *(f"AVE_Dataset/AVE/{video}.mp4" for video in AVE_CLIPS))
     result = scan_benchmark(folder, ave)
@@ -40,8 +40,8 @@ def test_the_clip_list_has_ids_labels_and_splits_of_the_release(benchmark, place
     assert "8 of 8 clips of ave-ci found" in summary(result)
 
 
-def test_damaged_files_duplicates_and_strangers_are_listed(benchmark, place) -> None:
-    """Empty, cut before its index, and cut after its header; the usable one of two files is taken."""
+def test_damaged_duplicate_and_unknown_files(benchmark, place) -> None:
+    """Empty files and files truncated at two places are listed; of two files the readable one is used."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     ids = list(AVE_CLIPS)
     folder = place(
@@ -73,8 +73,8 @@ def test_damaged_files_duplicates_and_strangers_are_listed(benchmark, place) -> 
     assert "missing clips: 2 without a file, 3 without a usable file" in text
 
 
-def test_a_file_with_video_and_audio_is_preferred(benchmark, place) -> None:
-    """Data sets are often kept with separate audio files, or copies without sound."""
+def test_file_with_both_modalities_is_preferred(benchmark, place) -> None:
+    """Data sets often have separate audio files or copies without audio."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     place("silent.mp4", f"a/{FIRST}.mp4")
     result = scan_benchmark(place("clip.mp4", f"b/{FIRST}.mp4"), ave)
@@ -91,8 +91,8 @@ VGGSOUND = {
 }
 
 
-def test_clips_are_parts_of_whole_videos_if_their_times_are_known(benchmark, place) -> None:
-    """A file without a start in its name: by its length a whole video, or the only clip that can be meant."""
+def test_clips_as_parts_of_whole_videos(benchmark, place) -> None:
+    """The length of a file without a start in its name tells a whole video from a single clip."""
     vggsound = benchmark("vs100-ci", VGGSOUND)
     place("whole.mp4", f"{VIDEO}.mp4")
     result = scan_benchmark(place("clip.mp4", "a0000000000.mp4"), vggsound)
@@ -110,8 +110,8 @@ def test_clips_are_parts_of_whole_videos_if_their_times_are_known(benchmark, pla
     assert "3 clips of the benchmark are parts of its video" in unclear.missing[f"{VIDEO}_000005"]
 
 
-def test_truncated_files_are_used_if_they_contain_the_clip(benchmark, place) -> None:
-    """Most of a clip is enough, with a remark; so is a whole video that is cut after the clip."""
+def test_truncated_files_with_most_of_the_clip_are_used(benchmark, place) -> None:
+    """Most of the clip, or a whole video truncated after the clip, is used with a note."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     result = scan_benchmark(place("nearly.mkv", f"{FIRST}.mkv"), ave)
     assert [clip.clip_id for clip in result.clips] == [FIRST]
@@ -119,14 +119,14 @@ def test_truncated_files_are_used_if_they_contain_the_clip(benchmark, place) -> 
 
 
 def test_truncated_videos(benchmark, place) -> None:
-    """22 of 45 s: the clip at 5 s is complete, of the one at 30 s there is nothing."""
+    """22 of 45 s: the clip at 5 s is complete, the clip at 30 s is missing."""
     vggsound = benchmark("vs100-ci", VGGSOUND)
     result = scan_benchmark(place("half.mkv", f"{VIDEO}.mkv"), vggsound)
     assert [(clip.clip_id, clip.start, clip.end) for clip in result.clips] == [(f"{VIDEO}_000005", 5.0, 15.0)]
     assert "truncated: it lasts 2" in result.missing[f"{VIDEO}_000030"]
 
 
-def test_unexpected_lengths_are_remarked(benchmark, place, tmp_path) -> None:
+def test_unexpected_lengths_are_noted(benchmark, place, tmp_path) -> None:
     """A whole video of AVE or Kinetics cannot be cut without the times of the annotations."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     folder = place("whole.mp4", f"{DASHED}.mp4")
@@ -138,8 +138,8 @@ def test_unexpected_lengths_are_remarked(benchmark, place, tmp_path) -> None:
     assert (clip.start, clip.end) == (20.0, 30.0)
 
 
-def test_folders_of_other_data_sets_say_what_was_found(benchmark, place, tmp_path) -> None:
-    """No id of the benchmark: which names are recognized, what the names are, or which benchmark it is."""
+def test_folders_of_other_data_sets(benchmark, place, tmp_path) -> None:
+    """The error has the recognized name patterns, example names, or the benchmark that fits."""
     ave = benchmark("ave-ci", AVE_CLIPS)
     with pytest.raises(InputError, match="does not exist; give the folder with the videos"):
         scan_benchmark(tmp_path / "videos", ave)
@@ -156,10 +156,8 @@ def test_folders_of_other_data_sets_say_what_was_found(benchmark, place, tmp_pat
     assert "Recognized names: ID.mp4 (AVE), ID_START.mp4 (VGGSound)" in str(error.value)
 
 
-def test_the_benchmark_of_a_folder_is_recognized(
-    benchmark, place, tmp_path, avcil, monkeypatch, capsys
-) -> None:
-    """A wrong --benchmark names the right one, if its split files are in the cache."""
+def test_wrong_benchmark_option(benchmark, place, tmp_path, avcil, monkeypatch, capsys) -> None:
+    """The error names the right benchmark if its split files are in the cache."""
     benchmark("ave-ci", AVE_CLIPS)
     plans = dict(protocols.PROTOCOLS)
     other = {f"other{number:06d}": SplitClip("Cat", "train") for number in range(2)}

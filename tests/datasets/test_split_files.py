@@ -1,4 +1,4 @@
-"""Split files of the released form are read; hostile and contradictory ones are refused by name."""
+"""Split files of the release are read; malicious and inconsistent ones are rejected."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def write(folder: Path, **changed: object) -> Path:
     return folder
 
 
-def test_classes_and_clips_come_in_the_released_order(tmp_path):
-    """Classes by number; clips by split, class number and place; a cut class name stays as released."""
+def test_order_of_classes_and_clips(tmp_path):
+    """Classes by number; clips by split, class number and position; the truncated class name is kept."""
     splits = read_splits(write(tmp_path))
     assert splits.classes == ("Cat", "subway, metr")
     assert list(splits.clips) == ["-abcdefghij", "b2", "c3", "d4", "e5", "f6", "g7"]
@@ -78,16 +78,16 @@ def changed(path: list, value: object) -> dict:
         ({"labels": labels_of(CLIPS) | {"val": {"d4": np.zeros(3), "e5": "subway, metr"}}}, "a class name"),
     ],
 )
-def test_files_that_contradict_themselves_are_refused(tmp_path, change, message):
-    """Each error names the file and says what to do."""
+def test_inconsistent_files_are_rejected(tmp_path, change, message):
+    """Each error has the file and what to do."""
     with pytest.raises(InputError, match=message) as error:
         read_splits(write(tmp_path, **change))
     assert str(tmp_path) in str(error.value)
     assert "labels differ" in str(error.value) or "--from DIR" in str(error.value)
 
 
-def test_a_hostile_split_file_is_refused_and_runs_nothing(tmp_path):
-    """A released-looking file that asks for os.system is named and not obeyed."""
+def test_malicious_split_file_is_rejected_and_not_run(tmp_path):
+    """The error names os.system, which is not called."""
 
     class Attack:
         def __reduce__(self):
@@ -99,8 +99,8 @@ def test_a_hostile_split_file_is_refused_and_runs_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_missing_files_are_named(tmp_path):
-    """A folder without the files, and a folder in a file's place."""
+def test_missing_files(tmp_path):
+    """A folder without the files, and a folder in place of a file."""
     with pytest.raises(InputError, match=CLASS_IDS):
         read_splits(tmp_path)
     (tmp_path / CLASS_IDS).mkdir()
@@ -109,8 +109,8 @@ def test_missing_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_file_does_not_wait(tmp_path, put):
-    """A pipe, a folder or a device in a split file's place."""
+def test_split_files_must_be_regular_files(tmp_path, put):
+    """A pipe, a folder or a device is an error; opening it does not block."""
     folder = write(tmp_path)
     (folder / CLASS_IDS).unlink()
     put(folder / CLASS_IDS)

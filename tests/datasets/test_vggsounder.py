@@ -23,7 +23,7 @@ TEXT = """video_id,label,modality,background_music,static_image,voice_over
 
 
 def test_labels_and_modalities(tmp_path: Path) -> None:
-    """Class names are those of the release, which cuts one."""
+    """Class names are those of the release, which truncates one."""
     (tmp_path / "a.csv").write_text(TEXT)
     assert read_annotations(tmp_path / "a.csv") == {
         "--i-y1v8Hy8_000000": {"male speech, man speaking": ("audible",), "subway, metr": ("visible",)},
@@ -45,8 +45,8 @@ def test_labels_and_modalities(tmp_path: Path) -> None:
         (None, "there is no file"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, text: str | bytes | None, message: str) -> None:
-    """The message says which file is expected."""
+def test_other_files_are_rejected(tmp_path: Path, text: str | bytes | None, message: str) -> None:
+    """The message names the expected file."""
     if text is not None:
         (tmp_path / "a.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
@@ -57,10 +57,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     """Serves files without a log."""
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        pass
 
 
-def test_the_file_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another file is not used; without a connection, the message says what to do."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.csv").write_text(TEXT)

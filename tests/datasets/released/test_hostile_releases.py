@@ -1,4 +1,4 @@
-"""Released files that are damaged, hostile or expand without end are rejected, and nothing of them stays."""
+"""Released files that are damaged, malicious or expand too much are rejected, and leave no files behind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from avcil.errors import InputError
 pytest.importorskip("h5py")
 
 
-def test_a_hostile_feature_file_is_refused_and_runs_nothing(tmp_path, audio):
-    """An attack in the middle of the visual dict is named; nothing of it happens."""
+def test_pickled_code_is_rejected_and_not_run(tmp_path, audio):
+    """The error names the function that the pickle of visual features would call; it is not called."""
 
     class Attack:
         def __reduce__(self):
@@ -33,8 +33,8 @@ def test_a_hostile_feature_file_is_refused_and_runs_nothing(tmp_path, audio):
     assert not (tmp_path / "ran").exists()
 
 
-def test_h5_files_that_reach_elsewhere_are_refused(tmp_path, audio, visual):
-    """Links and data in other files would read what the user never gave."""
+def test_h5_references_to_other_files_are_rejected(tmp_path, audio, visual):
+    """Links and external data could read files that the user did not select."""
     import h5py
 
     (tmp_path / "secret").write_bytes(bytes(1568 * 768 * 4))
@@ -68,8 +68,8 @@ def test_h5_files_that_reach_elsewhere_are_refused(tmp_path, audio, visual):
 
 @pytest.mark.parametrize("form", ["npy", "h5"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_corrupt_archive_is_found_before_anything_is_stored(tmp_path, audio, visual, form, method):
-    """One bit turned in the middle of the visual data: the checksum tells, and no clip is in the store."""
+def test_corrupt_archive_is_detected_before_storing(tmp_path, audio, visual, form, method):
+    """The checksum of the archive detects one changed bit in the visual data, and the store has no clip."""
     ids = FEW[:2]
     content = {files.AUDIO_PATH: files.npy_bytes(some(audio, ids))}
     if form == "npy":
@@ -86,8 +86,8 @@ def test_a_corrupt_archive_is_found_before_anything_is_stored(tmp_path, audio, v
     assert not list((tmp_path / "store").glob(".unpacked*"))
 
 
-def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audio, visual, monkeypatch):
-    """The second run of the same import saves the pass over the archive."""
+def test_unchanged_archive_is_checked_once(tmp_path, audio, visual, monkeypatch):
+    """A second import of the same archive skips the check; a changed modification time repeats it."""
     import avcil.datasets.released.import_features as module
 
     checked = []
@@ -96,7 +96,7 @@ def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audi
     path, benchmark = files.zipped(tmp_path / "AVE_features.zip", content), files.benchmark_of(FEW[:1])
     import_features(path, tmp_path / "store", benchmark)
     import_features(path, tmp_path / "store", benchmark)
-    assert len(checked) == 2  # sound and picture, once
+    assert len(checked) == 2  # the audio and the visual file, once each
     os.utime(path, (1, 1))
     import_features(path, tmp_path / "store", benchmark)
     assert len(checked) == 4
@@ -105,30 +105,30 @@ def test_a_checked_archive_is_not_checked_again_unless_it_changed(tmp_path, audi
 
 
 def bomb(path, content=bytes(40 << 20)):
-    """An archive of zeros that expand a thousand times."""
+    """An archive of zeros with a compression ratio of about 1000."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(files.AUDIO_PATH, files.npy_bytes(files.audio_of(FEW[:2])))
         archive.writestr(files.H5_PATH, content)
     return path
 
 
-def test_an_archive_that_expands_without_end(tmp_path):
-    """Refused before anything is unpacked."""
+def test_archive_with_high_compression_ratio(tmp_path):
+    """The archive is rejected before it is unpacked."""
     with pytest.raises(InputError, match=r"expand from .* more than 100 times"):
         import_features(bomb(tmp_path / "bomb.zip"), tmp_path / "store", files.benchmark_of(FEW[:2]))
     assert not list(tmp_path.rglob(".unpacked*"))
 
 
-def test_what_was_unpacked_does_not_stay_if_it_is_refused(tmp_path):
-    """600 MB used to stay on the disk after the archive was rejected."""
+def test_unpacked_files_of_a_rejected_archive_are_removed(tmp_path):
+    """The unpacked file can have hundreds of megabytes."""
     archive = bomb(tmp_path / "a.zip", np.random.default_rng(0).bytes(1 << 20))
     with pytest.raises(InputError, match="damaged"):
         import_features(archive, tmp_path / "store", files.benchmark_of(FEW[:2]))
     assert not list(tmp_path.rglob(".unpacked*"))
 
 
-def test_an_archive_that_is_a_pipe_does_not_wait(tmp_path):
-    """Opening a pipe waits for a writer that never comes."""
+def test_archive_that_is_a_named_pipe(tmp_path):
+    """It is rejected, because opening a pipe without a writer blocks."""
     os.mkfifo(tmp_path / "AVE_features.zip")
     with pytest.raises(InputError, match="a named pipe"):
         import_features(tmp_path / "AVE_features.zip", tmp_path / "store", files.benchmark_of(FEW[:2]))

@@ -1,7 +1,5 @@
-"""Released features come into the store as they are, from every form of release; what is amiss is said.
-
-Files are of the exact released form and true shape (1568, 768), a few clips each.
-"""
+"""Import of released features in every form of the release, and reports of invalid ones.  Files have the
+format and the shape (1568, 768) of the release, with a few clips each."""
 
 from __future__ import annotations
 
@@ -31,8 +29,8 @@ pytest.importorskip("h5py")
 THREE_PARTS = tuple(f"KS_features.zip.a{letter}" for letter in "abc")
 
 
-def test_an_unpacked_folder_comes_in_whole(tmp_path, audio, visual):
-    """24 clips at true shape: numbers, token grid, labels, splits, order and fingerprint."""
+def test_unpacked_folder_is_imported(tmp_path, audio, visual):
+    """24 clips of the released shape: features, token grid, labels, splits, order and fingerprint."""
     source = files.unpacked(tmp_path / "source", npy_files(audio, visual))
     benchmark = files.benchmark_of(IDS)
     report = import_features(source, tmp_path / "store", benchmark)
@@ -72,8 +70,8 @@ def test_every_released_form_gives_the_same_store(tmp_path, audio, visual, form)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_pickles_of_every_protocol_and_without_npy_header_come_in(tmp_path, audio, visual, protocol):
-    """The release has protocol 3; numpy of today writes 4."""
+def test_pickle_protocols_and_plain_pickles(tmp_path, audio, visual, protocol):
+    """The release has protocol 3; current numpy writes protocol 4."""
     some_audio, some_visual = some(audio, FEW[:2]), some(visual, FEW[:2])
     content = {
         files.AUDIO_PATH: pickle.dumps(some_audio, protocol),
@@ -83,8 +81,8 @@ def test_pickles_of_every_protocol_and_without_npy_header_come_in(tmp_path, audi
     check_store(tmp_path / "store", some_audio, some_visual, FEW[:2])
 
 
-def test_a_stopped_import_goes_on_and_gives_the_same_store(tmp_path, audio, visual, monkeypatch):
-    """Clips that were committed are not read into the store again; float32 is exact."""
+def test_interrupted_import_is_resumed(tmp_path, audio, visual, monkeypatch):
+    """Committed clips are not imported again, and the store equals that of one import exactly."""
     source = files.unpacked(tmp_path / "source", npy_files(some(audio), some(visual)))
     benchmark, out = files.benchmark_of(FEW), tmp_path / "store"
     import avcil.datasets.released.import_features as module
@@ -106,8 +104,8 @@ def test_a_stopped_import_goes_on_and_gives_the_same_store(tmp_path, audio, visu
     assert (again.stored, again.earlier) == (5, 5)
 
 
-def test_missing_and_extra_and_broken_clips_are_listed(tmp_path, audio, visual):
-    """Each clip that is not stored has its reason in failures.csv; others are counted."""
+def test_missing_extra_and_invalid_clips_are_reported(tmp_path, audio, visual):
+    """Each clip that is not stored has its reason in failures.csv; extra clips are counted."""
     ids = IDS[:7]
     no_audio, no_visual, neither, broken, deaf, extra, good = ids
     some_audio, some_visual = some(audio, ids), some(visual, ids)
@@ -134,8 +132,8 @@ def test_missing_and_extra_and_broken_clips_are_listed(tmp_path, audio, visual):
 @pytest.mark.parametrize(
     ("text", "shape"), [("8x7x7", (8, 49, 768)), ("4x14x2", (4, 28, 768)), ("8X1x1", (8, 1, 768))]
 )
-def test_tokens_are_pooled_by_area_on_request(tmp_path, audio, visual, text, shape):
-    """Each stored token is the mean of the released ones that it covers."""
+def test_tokens_are_pooled_by_area(tmp_path, audio, visual, text, shape):
+    """Each stored token is the mean of the released tokens in its area."""
     ids, grid = FEW[:2], parse_grid(text)
     source = files.unpacked(tmp_path / "source", npy_files(some(audio, ids), some(visual, ids)))
     import_features(source, tmp_path / "store", files.benchmark_of(ids), grid=grid, dtype="float32")
@@ -152,7 +150,7 @@ def test_tokens_are_pooled_by_area_on_request(tmp_path, audio, visual, text, sha
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(["8", "4", "2", "1"]), st.sampled_from(["14", "7", "2", "1"]), st.integers(0, 9))
 def test_pooling_keeps_the_mean(t, s, seed):
-    """Averages over equal areas keep the average of all."""
+    """Averages over equal areas have the mean of all tokens."""
     tokens = np.random.default_rng(seed).standard_normal((1568, 3))
     assert np.allclose(pool_tokens(tokens, parse_grid(f"{t}x{s}x{s}")).mean(axis=(0, 1)), tokens.mean(axis=0))
 
@@ -160,14 +158,14 @@ def test_pooling_keeps_the_mean(t, s, seed):
 @pytest.mark.parametrize(
     "text", ["", "8x14", "3x14x14", "8x14x5", "16x14x14", "0x7x7", "8x7x7x7", "8,7,7", "-8x7x7"]
 )
-def test_grids_that_do_not_divide_are_refused(text):
-    """The message lists what divides."""
+def test_grids_that_do_not_divide_are_rejected(text):
+    """The message lists the possible sizes."""
     with pytest.raises(InputError, match=r"T one of 1/2/4/8"):
         parse_grid(text)
 
 
-def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
-    """Another shape, another type, another benchmark: errors, not a store of nonsense."""
+def test_wrong_shape_dtype_or_benchmark_is_an_error(tmp_path, audio, visual):
+    """Arrays of another shape or dtype, and files without clips of the benchmark, are not imported."""
     ids = FEW[:2]
     good_audio, good_visual = some(audio, ids), some(visual, ids)
     cases = [
@@ -183,8 +181,8 @@ def test_files_of_another_form_are_refused_at_once(tmp_path, audio, visual):
             import_features(source, tmp_path / f"store{number}", files.benchmark_of(ids))
 
 
-def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, audio, visual):
-    """20 clips of 4.8 MB (96 MB): the import holds a shard of 2 and a few arrays, not the file."""
+def test_memory_is_independent_of_the_number_of_clips(tmp_path, audio, visual):
+    """For 20 clips of 4.8 MB (96 MB), the import holds a shard of 2 clips and a few arrays in memory."""
     ids = files.clip_ids(20)
     many = {clip_id: np.full((1568, 768), i, np.float32) for i, clip_id in enumerate(ids)}
     source = files.unpacked(tmp_path / "source", npy_files(files.audio_of(ids), many))
@@ -197,15 +195,15 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, audio, visual):
     assert peak < 40 * 2**20
 
 
-def test_an_import_that_stores_nothing_is_an_error(tmp_path, audio):
-    """Sound alone makes no store: the reasons are counted in the message."""
+def test_import_without_complete_clips_is_an_error(tmp_path, audio):
+    """If all clips lack visual features, the message counts the reasons."""
     source = files.unpacked(tmp_path / "source", npy_files(some(audio), {}))
     with pytest.raises(InputError, match="5 not among the released visual features"):
         import_features(source, tmp_path / "store", files.benchmark_of(FEW))
 
 
-def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
-    """`avcil import-features` asks for a source or --download, and for options that go together."""
+def test_import_features_command(tmp_path, capsys):
+    """`avcil import-features` requires a source or --download, and rejects contradictory options."""
     from avcil.cli import import_features as verb
 
     for options, message in [
@@ -218,8 +216,8 @@ def test_the_verb_imports_and_refuses_contradictions(tmp_path, capsys):
             verb.run(verb.Args(benchmark="ave-ci", out=tmp_path / "store", **options))
 
 
-def test_looking_at_the_verbs_loads_nothing_heavy():
-    """Help answers at once: neither torch nor numpy nor h5py behind the options."""
+def test_commands_import_no_heavy_packages():
+    """Help must be fast: the modules of the commands import neither torch nor numpy nor h5py."""
     code = (
         "import sys, avcil.cli.benchmark, avcil.cli.import_features;"
         "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""Where released files are found, and what becomes of archives and files that are not as they should be."""
+"""Finding released files, and errors for missing, ambiguous, damaged and malicious archives."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def npy_files(audio, visual):
     return {files.AUDIO_PATH: files.npy_bytes(audio), files.VISUAL_PATH: files.npy_bytes(visual)}
 
 
-def test_sources_that_are_not_there_or_ambiguous_are_named(tmp_path):
-    """Nothing, an empty folder, two copies, a folder without the visual file."""
+def test_missing_and_ambiguous_sources(tmp_path):
+    """A missing folder, an empty folder, two copies, and a folder without the visual file."""
     protocol = files.benchmark_of(FEW).protocol
     content = {files.AUDIO_PATH: b"x", files.VISUAL_PATH: b"x"}
     (tmp_path / "empty").mkdir()
@@ -44,8 +44,8 @@ def test_sources_that_are_not_there_or_ambiguous_are_named(tmp_path):
             find_released(source, protocol)
 
 
-def test_missing_parts_are_named(tmp_path):
-    """A gap and a missing end; also of an archive that no benchmark knows."""
+def test_missing_parts(tmp_path):
+    """A missing middle or last part is an error, also for an archive of an unknown benchmark."""
     for name in ("KS_features.zip.aa", "KS_features.zip.ac", "own.zip.aa", "own.zip.ac"):
         (tmp_path / name).write_bytes(b"x")
     protocol = files.benchmark_of(FEW, THREE_PARTS).protocol
@@ -54,16 +54,16 @@ def test_missing_parts_are_named(tmp_path):
             find_released(source, protocol)
 
 
-def test_zip_traps_are_refused(tmp_path):
-    """Paths that lead out, entries twice, encryption, exotic packing, no archive at all."""
+def test_malicious_zip_files_are_rejected(tmp_path):
+    """Paths outside the folder, duplicate entries, encryption, unknown compression, and no zip file."""
     protocol = files.benchmark_of(FEW).protocol
     good = {files.AUDIO_PATH: b"x" * 99, files.VISUAL_PATH: b"y" * 99}
     base = files.AUDIO_PATH.rsplit("/", 1)[1]
 
-    def trap(name, content, method=zipfile.ZIP_STORED):
+    def zipped(name, content, method=zipfile.ZIP_STORED):
         return files.zipped(tmp_path / name / "AVE_features.zip", content, method)
 
-    encrypted = trap("encrypted", good)
+    encrypted = zipped("encrypted", good)
     data = encrypted.read_bytes().replace(
         b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
     )
@@ -71,22 +71,22 @@ def test_zip_traps_are_refused(tmp_path):
     junk = tmp_path / "junk.zip"
     junk.write_bytes(b"no archive" * 100)
     for source, message in [
-        (trap("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
-        (trap("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
-        (trap("twice", good | {f"more/{base}": b"x"}), "several times"),
-        (trap("lacks", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
-        (trap("packed", good, zipfile.ZIP_BZIP2), "method 12"),
+        (zipped("up", {f"../../{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
+        (zipped("root", {f"/{base}": b"x", files.VISUAL_PATH: b"y"}), "outside of its folder"),
+        (zipped("twice", good | {f"more/{base}": b"x"}), "several times"),
+        (zipped("lacks", {files.AUDIO_PATH: b"x"}), "there is no visual_pretrained"),
+        (zipped("packed", good, zipfile.ZIP_BZIP2), "method 12"),
         (encrypted, "encrypted"),
         (junk, "damaged"),
     ]:
         with pytest.raises(InputError, match=message):
             find_released(source, protocol)
-    noise = trap("noise", good | {f"__MACOSX/a/{base}": b"x"})
+    noise = zipped("noise", good | {f"__MACOSX/a/{base}": b"x"})
     assert find_released(noise, protocol).audio.size == 99
 
 
 def damaged(content, seed, places):
-    """The content with a few bytes changed at `places`, or cut short."""
+    """The content with a few changed bytes at `places`, or truncated."""
     chance = random.Random(seed)
     data = bytearray(content)
     if chance.random() < 0.15:
@@ -98,8 +98,8 @@ def damaged(content, seed, places):
 
 
 @pytest.mark.parametrize("form", ["npy", "h5"])
-def test_damaged_feature_files_end_in_arrays_or_a_clear_error(tmp_path, form):
-    """Bytes changed in the structure around the numbers: never a crash or an array of another form."""
+def test_damaged_feature_files_raise_only_input_errors(tmp_path, form):
+    """Changed bytes around the numbers give an InputError or an array of the expected form."""
     visual = files.visual_of(FEW[:1])
     content = files.npy_bytes(visual) if form == "npy" else files.h5_bytes(visual)
     places = [*range(700 if form == "npy" else 2500), *range(len(content) - 60, len(content))]
@@ -117,8 +117,8 @@ def test_damaged_feature_files_end_in_arrays_or_a_clear_error(tmp_path, form):
     assert errors > 10
 
 
-def test_damaged_archives_end_in_their_content_or_a_clear_error(tmp_path):
-    """Bytes changed anywhere in an archive: its lists, its headers, its data."""
+def test_damaged_archives_raise_only_input_errors(tmp_path):
+    """Changed bytes in the directory, headers or data give an InputError or the original content."""
     small = {"x": np.arange(9, dtype=np.float32)}
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         path = files.zipped(tmp_path / "AVE_features.zip", npy_files(small, small), method)
@@ -136,8 +136,8 @@ def test_damaged_archives_end_in_their_content_or_a_clear_error(tmp_path):
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_joined_parts_read_like_the_whole(tmp_path, data):
-    """Any cut, any seek, any read: parts behave as the file they were, and a window as its stretch."""
+def test_joined_parts_equal_the_whole_file(tmp_path, data):
+    """For any split, seek and read, the parts behave like the original file, and a window like its range."""
     content = data.draw(st.binary(min_size=1, max_size=60))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=3)))
     edges = [0, *cuts, len(content)]

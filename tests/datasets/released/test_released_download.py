@@ -1,4 +1,4 @@
-"""The authors' archives are fetched part by part, kept where whole, and imported from where they are."""
+"""Download of the authors' archives in parts, and import from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path) -> Iterator[tuple[str, Path, list[str]]]:
-    """A local server with its folder, and its requests."""
+    """URL of a local server, its folder, and the requested paths."""
     folder, asked = tmp_path / "mirror", []
     folder.mkdir()
     handler = functools.partial(type("H", (Quiet,), {"asked": asked}), directory=folder)
@@ -45,8 +45,8 @@ def mirror(tmp_path) -> Iterator[tuple[str, Path, list[str]]]:
 QUICK = RetryPolicy(attempts=2, first_wait=0.01, stall=2)
 
 
-def test_all_parts_are_fetched_once(mirror, tmp_path):
-    """Parts are stored under their names; a second call makes no request."""
+def test_all_parts_are_downloaded_once(mirror, tmp_path):
+    """Parts are stored under their names; a second call sends no request."""
     base, folder, asked = mirror
     for number, part in enumerate(KINETICS_SOUNDS.feature_parts):
         (folder / part).write_bytes(bytes([number]) * 1000)
@@ -56,8 +56,8 @@ def test_all_parts_are_fetched_once(mirror, tmp_path):
     assert asked == [f"/{part}" for part in KINETICS_SOUNDS.feature_parts]
 
 
-def test_the_mirror_variable_and_the_data_sets_address_are_used(mirror, tmp_path, monkeypatch):
-    """HF_ENDPOINT replaces the site; the data set and its parts stay."""
+def test_hf_endpoint_replaces_the_host(mirror, tmp_path, monkeypatch):
+    """HF_ENDPOINT replaces only the host; the path of the data set and its parts is unchanged."""
     base, _, asked = mirror
     monkeypatch.setenv("HF_ENDPOINT", base + "/")
     with pytest.raises(InputError, match=r"404"):
@@ -65,14 +65,14 @@ def test_the_mirror_variable_and_the_data_sets_address_are_used(mirror, tmp_path
     assert asked == ["/datasets/wiberg/AV-CIL_features/resolve/main/KS_features.zip.aa"]
 
 
-def test_the_leak_free_benchmark_shares_the_archives(tmp_path):
-    """295 GB are not fetched twice."""
+def test_leak_free_benchmark_uses_the_same_archives(tmp_path):
+    """295 GB are not downloaded twice."""
     leak_free = dataclasses.replace(KINETICS_SOUNDS, name=f"{KINETICS_SOUNDS.name}-leak-free")
     assert features_folder(leak_free, tmp_path) == features_folder(KINETICS_SOUNDS, tmp_path)
 
 
 def test_download_and_import_in_one_command(mirror, tmp_path, monkeypatch, capsys):
-    """`avcil import-features --download` from a mirror to a store, with split files of its own."""
+    """`avcil import-features --download` with a mirror and a folder of split files creates a store."""
     pytest.importorskip("h5py")
     import released_files as files
 

@@ -1,4 +1,4 @@
-"""Plain data comes through; whatever else a pickle asks for is refused by name and never run."""
+"""Pickles of plain data are read; all others are rejected with the name of the operation and not executed."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def saved(value: object) -> bytes:
 
 @settings(deadline=None, max_examples=60)
 @given(plain, st.sampled_from(PROTOCOLS))
-def test_plain_values_come_back_as_they_were(value, protocol):
-    """The machine agrees with Python's own on everything it admits."""
+def test_plain_values_equal_those_of_pickle(value, protocol):
+    """The result equals the pickled value for all supported types and protocols."""
     assert load(pickle.dumps(value, protocol)) == value
 
 
-def test_a_saved_dict_comes_out_of_its_npy_file():
-    """numpy wraps a dict into a 0-d array of objects; the reader unwraps it."""
+def test_dict_in_an_npy_file():
+    """numpy stores a dict in a 0-d object array; the reader unwraps it."""
     assert load(saved({"train": {0: ["a", "b"]}})) == {"train": {0: ["a", "b"]}}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", "<f2", "<i8", "|u1", "|b1"])
-def test_arrays_and_scalars_of_numbers_come_back(protocol, kind):
-    """Every numeric type, byte order and protocol gives the numbers that went in."""
+def test_numeric_arrays_and_scalars(protocol, kind):
+    """Numbers of every numeric dtype, byte order and protocol are read exactly."""
     values = np.arange(6).reshape(2, 3).astype(kind)
     result = load(pickle.dumps({"c": values, "f": np.asfortranarray(values), "n": [values[1, 1]]}, protocol))
     assert np.array_equal(result["c"], values)
@@ -63,8 +63,8 @@ def test_arrays_and_scalars_of_numbers_come_back(protocol, kind):
     assert result["n"] == [values[1, 1]]
 
 
-def test_old_and_new_names_of_numpys_modules_are_admitted():
-    """numpy 1 wrote numpy.core, numpy 2 writes numpy._core; released files are of numpy 1."""
+def test_module_names_of_numpy_1_and_2():
+    """numpy 1 wrote numpy.core, numpy 2 writes numpy._core; the released files are from numpy 1."""
     new = pickle.dumps({"a": np.zeros(3, np.float32)}, 3)
     old = new.replace(b"numpy._core.", b"numpy.core.")
     assert old != new
@@ -72,7 +72,7 @@ def test_old_and_new_names_of_numpys_modules_are_admitted():
 
 
 class Calls:
-    """Pickles as a call of `function`."""
+    """Pickled as a call of `function`."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -82,14 +82,14 @@ class Calls:
 
 
 class WithState:
-    """Pickles as an object whose state is set."""
+    """Pickled as an object with a state."""
 
     def __setstate__(self, state):  # pragma: no cover - must not run
         raise AssertionError("ran")
 
 
 def hostile(marker: Path) -> dict[str, tuple[bytes, str]]:
-    """Attacks by name: the file, and what the refusal must name."""
+    """Attacks by name: the file, and the text that the error must contain."""
     command = f"touch {marker}"
     state = WithState()
     state.ran = True
@@ -113,8 +113,8 @@ def hostile(marker: Path) -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize("name", list(hostile(Path("x"))))
-def test_a_hostile_file_is_refused_by_name_and_runs_nothing(name, tmp_path):
-    """The refusal names what was asked for, and nothing of it happened, whole or streamed."""
+def test_malicious_file_is_rejected_and_not_run(name, tmp_path):
+    """The error names the requested object, which is not called, in both ways of reading."""
     marker = tmp_path / "ran"
     data, asked = hostile(marker)[name]
     with pytest.raises(InputError, match=r"Nothing of it was run") as refused:
@@ -137,7 +137,7 @@ def test_a_hostile_file_is_refused_by_name_and_runs_nothing(name, tmp_path):
         b"\x80\x05\x97.",  # NEXT_BUFFER
         b"\x80\x02I1\n.",  # text of protocol 0
         b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4b.",  # state of a name
-        b"\x80\x02cnumpy\nndarray\nK\x03\x85R.",  # a call of ndarray: memory without contents
+        b"\x80\x02cnumpy\nndarray\nK\x03\x85R.",  # a call of ndarray: uninitialized memory
         b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00V9\x85R.",
         b"\x80\x02}}K\x01s.",  # a dict as a key
         b"\x80\x02(((.",
@@ -154,8 +154,8 @@ def test_a_hostile_file_is_refused_by_name_and_runs_nothing(name, tmp_path):
         b"\x93NUMPY\x02\x00\xff\xff\xff\xff",
     ],
 )
-def test_what_plain_data_never_needs_is_refused(data):
-    """Operations that make objects, reach outside or unbalance the stack end in an error."""
+def test_other_pickle_operations_are_rejected(data):
+    """Operations that create objects, use external data or unbalance the stack are errors."""
     with pytest.raises(InputError, match="the file"):
         load(data)
 
@@ -174,8 +174,8 @@ def test_what_plain_data_never_needs_is_refused(data):
     ],
     ids=["bytes8", "text8", "text", "short", "bytearray8", "lists", "marks", "dup"],
 )
-def test_a_memory_bomb_is_refused_before_it_takes_memory(data):
-    """Lengths that the file does not hold, and objects without end, cost no more than the limits."""
+def test_memory_bombs_are_rejected(data):
+    """Lengths beyond the file and unlimited objects are errors before memory is allocated."""
     tracemalloc.start()
     with pytest.raises(InputError):
         load_npy(io.BytesIO(data), "the file", Limits(operations=200_000))
@@ -184,8 +184,8 @@ def test_a_memory_bomb_is_refused_before_it_takes_memory(data):
     assert peak < 32 * 2**20
 
 
-def test_an_array_larger_than_its_bytes_is_refused():
-    """A shape cannot claim memory that the file does not bring."""
+def test_shape_larger_than_the_data_is_rejected():
+    """A shape must match the number of bytes in the file."""
     data = pickle.dumps({"a": np.zeros((7, 3), np.float32)}, 3).replace(b"K\x07K\x03\x86", b"K\xffK\xff\x86")
     with pytest.raises(InputError, match="do not fit that shape"):
         load(data)
@@ -198,8 +198,8 @@ def arrays(count: int, size: int = 60_000) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("count", [1, 2, 1000, 1001, 2500])
-def test_streamed_arrays_are_those_of_the_dict_in_its_order(protocol, count):
-    """One entry (SETITEM), a batch, several batches and a batch of one more all come through whole."""
+def test_streamed_arrays_equal_those_of_the_dict(protocol, count):
+    """Order and values agree for one entry (SETITEM), one batch, several batches, and a batch plus one."""
     given_arrays = arrays(count, size=3)
     data = pickle.dumps(given_arrays, protocol)
     result = list(stream_arrays(io.BytesIO(data), "the file"))
@@ -208,8 +208,8 @@ def test_streamed_arrays_are_those_of_the_dict_in_its_order(protocol, count):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_streaming_needs_the_memory_of_a_few_arrays(protocol):
-    """120 arrays of 240 kB are 29 MB; reading them takes the memory of a few, whatever the batch size."""
+def test_streaming_memory_is_independent_of_the_count(protocol):
+    """120 arrays of 240 kB are 29 MB; reading them needs the memory of a few, for any batch size."""
     data = pickle.dumps(arrays(120), protocol)
     file = io.BytesIO(data)
     tracemalloc.start()
@@ -223,8 +223,8 @@ def test_streaming_needs_the_memory_of_a_few_arrays(protocol):
     assert peak < 3 * 2**20
 
 
-def test_a_stream_refuses_what_is_no_dict_of_arrays():
-    """Values of another kind, names twice, one array under two names, and no dict at all are errors."""
+def test_stream_requires_a_dict_of_arrays():
+    """Other values, duplicate keys, one array under two keys, and other objects than a dict are errors."""
     one = np.zeros(3, np.float32)
     twice = pickle.dumps({"aa": one, "bb": one.copy()}, 3).replace(b"bb", b"aa")
     for data, reason in [
@@ -250,8 +250,8 @@ SEEDS = [
 
 @settings(deadline=None, max_examples=400)
 @given(st.sampled_from(SEEDS), st.data())
-def test_a_damaged_file_ends_in_a_clear_error_or_in_data(seed, data):
-    """Bytes changed, cut out or put in never crash the reader, nor bring forth anything but plain data."""
+def test_damaged_pickles_raise_only_input_errors(seed, data):
+    """Changed, deleted or inserted bytes give an InputError or plain data."""
     damaged = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(damaged) - 1))
@@ -266,8 +266,8 @@ def test_a_damaged_file_ends_in_a_clear_error_or_in_data(seed, data):
             assert result is None or isinstance(result, dict | list | tuple | str | int | float | np.ndarray)
 
 
-def test_every_operation_that_plain_pickles_use_is_known():
-    """What Python and numpy write for plain data in protocols 2 to 5 is covered."""
+def test_all_operations_of_plain_pickles_are_supported():
+    """Covers what Python and numpy write for plain data in protocols 2 to 5."""
     value = {
         "k": [1, 300, 70_000, -5, 2**40, 1.5, None, True, False, (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]
     }
@@ -279,8 +279,8 @@ def test_every_operation_that_plain_pickles_use_is_known():
 
 
 @pytest.mark.parametrize("shape", [(0, 2**39, 2**39), (2**39, 0, 2**39, 2**39), (2**20, 0, 2**20)])
-def test_an_axis_of_length_zero_beside_huge_ones(shape):
-    """The product is 0 and fits the bytes, but numpy cannot make such an array."""
+def test_zero_length_axis_with_huge_axes(shape):
+    """The product is 0 and matches the bytes, but numpy cannot create such an array."""
     values = np.zeros((0, 1, 1, 1)[: len(shape)], np.float32)
     data = pickle.dumps({"a": values}, 2)
     old = pickle.dumps(values.shape, 2)[2:-1]
