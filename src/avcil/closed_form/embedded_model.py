@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -13,29 +14,16 @@ from avcil.utils import checks
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
-class EmbeddingArguments(TypedDict):
-    """Arguments of `EmbeddedModel`."""
+@dataclass(kw_only=True, eq=False, repr=False)
+class EmbeddedModel:
+    """Pooling and embedding; subclasses compute scores of the embedding."""
 
+    kind: str
+    """The method's name."""
     modality: Modality
     pooling: Pooling
+    """Pooling of visual tokens."""
     embedding: JoinedEmbedding
-
-
-class EmbeddedModel:
-    """Pooling and embedding; subclasses compute scores of the embedding.
-
-    Args:
-        kind: The method's name.
-        modality: Modality of the model.
-        pooling: Pooling of visual tokens.
-        embedding: The embedding.
-    """
-
-    def __init__(
-        self, kind: str, modality: Modality, *, pooling: Pooling, embedding: JoinedEmbedding
-    ) -> None:
-        self.kind, self.modality = kind, Modality(modality)
-        self.pooling, self.embedding = pooling, embedding
 
     @property
     def input_widths(self) -> dict[str, int]:
@@ -57,17 +45,17 @@ class EmbeddedModel:
     def tensors(self) -> dict[str, Tensor]:
         return add_prefix("embedding", self.embedding.tensors())
 
+    @staticmethod
+    def read_embedding(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """The arguments `modality`, `pooling` and `embedding` from `to_config` and `tensors`.
 
-def read_embedding(config: dict[str, Any], tensors: dict[str, Tensor]) -> EmbeddingArguments:
-    """The arguments of `EmbeddedModel` from its `to_config` and `tensors`.
-
-    Raises:
-        InputError: They are invalid or inconsistent.
-    """
-    modality = Modality(checks.choice(config, "modality", tuple(Modality)))
-    pooling = checks.choice(config, "pooling", get_args(Pooling))
-    embedding = JoinedEmbedding.from_config(
-        checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
-    )
-    embedding.check_vectors(modality, pooling)
-    return {"modality": modality, "pooling": pooling, "embedding": embedding}
+        Raises:
+            InputError: They are invalid or inconsistent.
+        """
+        modality = Modality(checks.choice(config, "modality", tuple(Modality)))
+        pooling = checks.choice(config, "pooling", get_args(Pooling))
+        embedding = JoinedEmbedding.from_config(
+            checks.entry(config, "embedding"), strip_prefix("embedding", tensors)
+        )
+        embedding.check_vectors(modality, pooling)
+        return {"modality": modality, "pooling": pooling, "embedding": embedding}

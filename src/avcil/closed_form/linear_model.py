@@ -9,15 +9,15 @@ lack the other one. A head may also have a test for clips of unknown classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedded_model import EmbeddedModel, read_embedding
-from avcil.closed_form.embedding import Pooling, pool
+from avcil.closed_form.embedded_model import EmbeddedModel
+from avcil.closed_form.embedding import pool
 from avcil.closed_form.head import ClosedFormHead, UnknownTest
-from avcil.closed_form.joined_embedding import JoinedEmbedding
 from avcil.data.modality import Modality
 from avcil.encoders.parts import EncoderPart
 from avcil.errors import InputError
@@ -25,28 +25,12 @@ from avcil.utils import checks
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LinearModel(EmbeddedModel):
-    """Embedding and linear scores; `kind` is the method's name."""
+    """Embedding and linear scores."""
 
-    def __init__(
-        self,
-        kind: str,
-        modality: Modality,
-        *,
-        pooling: Pooling,
-        embedding: JoinedEmbedding,
-        heads: Mapping[Modality, ClosedFormHead],
-    ) -> None:
-        """
-        Args:
-            kind: The method's name.
-            modality: Modality of the model.
-            pooling: Pooling of visual tokens.
-            embedding: The embedding.
-            heads: The head of `modality`, and optionally of its parts.
-        """
-        super().__init__(kind, modality, pooling=pooling, embedding=embedding)
-        self.heads = dict(heads)
+    heads: Mapping[Modality, ClosedFormHead]
+    """The head of `modality`, and optionally of its parts."""
 
     @property
     def classes(self) -> int:
@@ -199,11 +183,10 @@ class LinearModel(EmbeddedModel):
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        arguments = read_embedding(config, tensors)
+        arguments = cls.read_embedding(config, tensors)
         width = sum(arguments["embedding"].sizes)
-        return cls(
-            kind, **arguments, heads=_heads(arguments["modality"], config.get("heads"), tensors, width)
-        )
+        heads = _heads(arguments["modality"], config.get("heads"), tensors, width)
+        return cls(kind=kind, **arguments, heads=heads)
 
 
 def _heads(

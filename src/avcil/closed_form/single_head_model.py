@@ -6,44 +6,29 @@ B clips, M features, C classes:   scores = s f(h),   h (B, M) the embedding, s t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from avcil.closed_form.embedded_model import EmbeddedModel, read_embedding
-from avcil.closed_form.embedding import Pooling, pool
-from avcil.closed_form.joined_embedding import JoinedEmbedding
+from avcil.closed_form.embedded_model import EmbeddedModel
+from avcil.closed_form.embedding import pool
 from avcil.data.modality import Modality
 from avcil.errors import InputError
 from avcil.utils import checks
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SingleHeadModel(EmbeddedModel, ABC):
-    """Pooling, embedding and inverse temperature; subclasses add `raw_scores` and its weights.
+    """Pooling, embedding and inverse temperature; subclasses add `raw_scores`, and name their weights."""
 
-    Args:
-        kind: The method's name.
-        modality: Modality of the model.
-        pooling: Pooling of visual tokens.
-        embedding: The embedding, of width M.
-        inverse_temperature: s.
-        weights: Tensors of the subclass, by name.
-    """
+    inverse_temperature: float
+    """s"""
+    weights: dict[str, Tensor]
 
-    def __init__(
-        self,
-        kind: str,
-        modality: Modality,
-        *,
-        pooling: Pooling,
-        embedding: JoinedEmbedding,
-        inverse_temperature: float,
-        weights: dict[str, Tensor],
-    ) -> None:
-        super().__init__(kind, modality, pooling=pooling, embedding=embedding)
-        self.inverse_temperature = inverse_temperature
-        self.weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    def __post_init__(self) -> None:
+        self.weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
 
     @property
     @abstractmethod
@@ -88,7 +73,7 @@ class SingleHeadModel(EmbeddedModel, ABC):
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        arguments = read_embedding(config, tensors)
+        arguments = cls.read_embedding(config, tensors)
         factor = checks.tensor(tensors, "inverse_temperature", (), dtypes=checks.DOUBLE)
         weights = {
             name: tensor
@@ -97,7 +82,7 @@ class SingleHeadModel(EmbeddedModel, ABC):
         }
         classes = checks.whole_number(config, "classes", least=1)
         return cls(
-            kind,
+            kind=kind,
             **arguments,
             inverse_temperature=checks.positive(factor, "the inverse temperature"),
             weights=cls.check(weights, classes=classes, sizes=arguments["embedding"].sizes),

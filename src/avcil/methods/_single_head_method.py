@@ -56,8 +56,8 @@ class SingleHeadMethod(StatisticsMethod[S]):
         inverse_temperature = self._inverse_temperature(self.statistics, weights)
         self.head_states[0].inverse_temperature = inverse_temperature
         return self.model_class(
-            self.name,
-            self.modality,
+            kind=self.name,
+            modality=self.modality,
             pooling=self.pooling,
             embedding=self.embedding,
             inverse_temperature=inverse_temperature,

@@ -162,7 +162,11 @@ class StepwiseMethod(ClosedFormMethod):
         for state in self.head_states:
             state.inverse_temperature = heads[state.modality].inverse_temperature
         return LinearModel(
-            self.name, self.modality, pooling=self.pooling, embedding=self.embedding, heads=heads
+            kind=self.name,
+            modality=self.modality,
+            pooling=self.pooling,
+            embedding=self.embedding,
+            heads=heads,
         )
 
     def flush(self) -> None:
