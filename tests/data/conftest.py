@@ -1,4 +1,4 @@
-"""A stand-in for the probe of media files."""
+"""A replacement of the probe of media files."""
 
 from __future__ import annotations
 

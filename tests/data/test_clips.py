@@ -21,7 +21,7 @@ LABELS = [
 @given(
     st.lists(st.tuples(TEXT, st.sampled_from(LABELS), st.sampled_from(["train", "val", "test"])), max_size=6)
 )
-def test_what_is_written_is_read(rows):
+def test_written_list_equals_read_list(rows):
     """Labels, ids and times with any characters are read back exactly."""
     clips = [
         Clip(
@@ -62,8 +62,8 @@ def test_what_is_written_is_read(rows):
         ('path,label,split\n"a"b,dog,train\n', "after line 1: not CSV"),
     ],
 )
-def test_a_list_that_cannot_be_used(tmp_path, text, message):
-    """Each fault names the file, the place and what is allowed."""
+def test_invalid_lists(tmp_path, text, message):
+    """Each error has the file, the line and what is allowed."""
     path = tmp_path / "clips.csv"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
@@ -72,7 +72,7 @@ def test_a_list_that_cannot_be_used(tmp_path, text, message):
     assert "clips.csv" in str(caught.value)
 
 
-def test_no_list_names_the_command_that_makes_one(tmp_path):
+def test_missing_list(tmp_path):
     """For a missing file or a folder, the error names avcil scan; a file that is not text is an error."""
     with pytest.raises(InputError, match="avcil scan"):
         read_clips(tmp_path / "none.csv")
@@ -83,8 +83,8 @@ def test_no_list_names_the_command_that_makes_one(tmp_path):
         read_clips(tmp_path / "a.csv")
 
 
-def test_ids_of_near_stretches_differ():
-    """Two stretches of a long file that differ by milliseconds are two clips."""
+def test_ids_of_similar_time_ranges_differ():
+    """Two parts of a file whose times differ by milliseconds are two clips."""
     assert default_clip_id("a", 12345.678, None) != default_clip_id("a", 12345.679, None)
 
 
@@ -94,14 +94,14 @@ def test_paths_are_relative_to_the_list(tmp_path):
     assert read_clips(tmp_path / "clips.csv")[0].path == tmp_path / "dog" / "a.mp4"
 
 
-def test_labels_in_two_unicode_forms_are_one():
-    """What looks the same must be the same."""
+def test_labels_are_normalized_unicode():
+    """Composed and decomposed characters look the same and must be the same label."""
     with pytest.raises(InputError, match="differ only"):
         check_labels(["caf\u00e9", "cafe\u0301"], "here")
 
 
-def test_an_unnamed_column(tmp_path):
-    """A comma at the end of each line, as spreadsheets leave it, is no column; one with values is not ignored."""
+def test_column_without_a_name(tmp_path):
+    """An empty one, from a comma at the end of each line, is ignored; one with values is an error."""
     path = tmp_path / "list.csv"
     path.write_text("path,label,split,\na.mp4,dog,train,\n")
     assert [clip.label for clip in read_clips(path)] == ["dog"]
@@ -115,15 +115,15 @@ def test_an_unnamed_column(tmp_path):
         read_clips(path)
 
 
-def test_a_label_that_no_saved_model_may_have():
-    """Training would end with a model that cannot be loaded."""
+def test_labels_that_saved_models_reject():
+    """Otherwise training would end with a model that cannot be loaded."""
     check_labels(["a" * MAX_LABEL_LENGTH], "the list")
     with pytest.raises(InputError, match=r"has 1001 characters; the maximum is 1000"):
         check_labels(["a" * (MAX_LABEL_LENGTH + 1)], "the list")
 
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such device")
-def test_a_device_is_no_clip_list():
-    """Reading one, such as /dev/zero, may never end."""
+def test_device_instead_of_a_clip_list():
+    """Reading a device such as /dev/zero may never end."""
     with pytest.raises(InputError, match="is a device or socket, not a regular file"):
         read_clips(Path("/dev/null"))

@@ -1,4 +1,4 @@
-"""The same file in two splits of a hand-written list, however its path is spelled."""
+"""The same file in two splits of a clip list is found under any spelling of its path."""
 
 from __future__ import annotations
 
@@ -27,26 +27,28 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["./a.mp4", "link.mp4", "hard.mp4"])
-def test_another_spelling(folder, name):
+def test_other_spellings_of_a_path(folder, name):
+    """Relative paths, links and copies are recognized as the same file."""
     with pytest.raises(InputError, match=r"the same file is in two splits.*a.mp4 \(train\)"):
         check_leaks(listed(folder, "a.mp4,dog,train,,", f"{name},dog,test,,"), "list.csv")
 
 
-def test_files_that_are_not_there_are_compared_by_path(folder):
+def test_missing_files_are_compared_by_path(folder):
+    """Files that do not exist cannot be compared by content."""
     with pytest.raises(InputError, match="two splits"):
         check_leaks(listed(folder, "no.mp4,dog,train,,", "./no.mp4,dog,val,,"), "list.csv")
 
 
-def test_stretches(folder):
-    """Those that overlap are the same picture and sound; others are different clips."""
+def test_time_ranges(folder):
+    """Overlapping time ranges of a file are the same content; others are different clips."""
     apart = ["a.mp4,dog,train,0,2", "link.mp4,dog,test,2,4", "a.mp4,dog,val,4,"]
     assert check_leaks(listed(folder, *apart), "list.csv") == []
     with pytest.raises(InputError, match="two splits"):
         check_leaks(listed(folder, "a.mp4,dog,train,0,9", "b.mp4,dog,train,1,2", "a.mp4,dog,test,8,10"), "l")
 
 
-def test_repetitions_that_are_no_leak_are_noted(folder):
-    """Twice in one split counts double; the same content in two splits may be meant."""
+def test_repetitions_without_a_leak_are_noted(folder):
+    """A clip twice in one split has double weight; equal content in two splits may be intended."""
     (note,) = check_leaks(listed(folder, "a.mp4,dog,train,,", "./a.mp4,dog,train,,"), "list.csv")
     assert note.startswith("the same file is listed more than once in a split")
     (note,) = check_leaks(listed(folder, "a.mp4,dog,train,,", "copy.mp4,dog,test,,"), "list.csv")

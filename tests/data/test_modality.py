@@ -1,4 +1,4 @@
-"""`Modality` is the one way to ask what a modality consists of."""
+"""`Modality` is the only way to check which modalities are present."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUBSTRING = re.compile(r"""["'](?:audio|visual)["']\s+(?:not\s+)?in\s+(?:\w+\.)*
 
 
 def test_no_substring_searches() -> None:
-    """A string search finds "audio" in any string, so a misspelled modality goes unnoticed."""
+    """ "audio" in a string is true for any string that contains it, so a wrong modality would not be noticed."""
     assert SUBSTRING.search('if "audio" not in data.modality')
     result = [
         f"{path.relative_to(SOURCE)}: {match}"
@@ -27,7 +27,7 @@ def test_no_substring_searches() -> None:
 
 @pytest.mark.parametrize(("modality", "parts"), [("audio-visual", ["audio", "visual"]), ("audio", ["audio"])])
 def test_parts(modality: str, parts: list[str]) -> None:
-    """The members compare equal to the words in files and options."""
+    """Members equal the words in files and options."""
     assert list(Modality(modality).parts) == parts
     assert (
         Modality.of(has_audio="audio" in parts, has_visual="visual" in parts)

@@ -1,7 +1,5 @@
-"""Scanning: layouts, seeded splits, and every file that is left out is named.
-
-The probe here is a stand-in: a file's content says what it is ("av", "video", "audio"; all else is broken).
-"""
+"""Scanning: folder layouts, random splits with a seed, and a list of unused files.  The probe is replaced:
+the content of a file is its kind ("av", "video", "audio"; all others are damaged)."""
 
 import os
 
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("fake_media")
 
 
 def test_split_folders(tmp_path):
-    """split/class/clip, with the usual other names of a split; nested folders belong to their class."""
+    """split/class/clip, with the usual other names of splits; nested folders belong to their class."""
     make(tmp_path, "train/dog/a.mp4", "Valid/dog/b.MOV", "test/dog/deep/er/c.mkv")
     result = scan(tmp_path)
     assert {(c.clip_id, c.label, c.split) for c in result.clips} == {
@@ -32,7 +30,7 @@ def test_split_folders(tmp_path):
 
 
 def test_class_folders_get_a_seeded_split(tmp_path):
-    """Each class is divided by the fractions; the split depends on the seed, and the summary states it."""
+    """Each class is divided by the fractions; the split depends on the seed, which the summary states."""
     make(tmp_path, *numbered("dog", 20), *numbered("cat", 3), *numbered("test", 10))
     result = scan(tmp_path)
     assert by_split(result, "dog") == {"train": 13, "val": 3, "test": 4}
@@ -43,7 +41,7 @@ def test_class_folders_get_a_seeded_split(tmp_path):
     assert "seed 0: 20% for test and 15% for val" in result.summary
 
 
-def test_a_class_more_changes_no_other_class(tmp_path):
+def test_new_class_keeps_other_splits(tmp_path):
     """Adding a class does not change the splits of other classes."""
     make(tmp_path, *numbered("dog", 20))
     before = scan(tmp_path).clips
@@ -60,8 +58,8 @@ def test_each_split_gets_a_clip(n, val, test):
     assert sum(counts.values()) < n
 
 
-def test_lacking_splits_are_drawn_from_train(tmp_path):
-    """Train and test alone: val is drawn from train, test stays as it is."""
+def test_missing_val_split_is_drawn_from_train(tmp_path):
+    """With train and test only, val is drawn from train, and test is unchanged."""
     make(tmp_path, *numbered("train/dog", 10), *numbered("test/dog", 3))
     result = scan(tmp_path)
     assert by_split(result, "dog") == {"train": 8, "val": 2, "test": 3}
@@ -69,8 +67,8 @@ def test_lacking_splits_are_drawn_from_train(tmp_path):
     assert by_split(scan(tmp_path, val_fraction=0), "dog") == {"train": 10, "val": 0, "test": 3}
 
 
-def test_awkward_class_names(tmp_path, capsys):
-    """Commas, quotes, emoji, a leading dash: through the list and back; a line of the summary each."""
+def test_special_characters_in_class_names(tmp_path, capsys):
+    """Commas, quotes, emoji and a leading dash are read back, and each class has one summary line."""
     labels = ["a, b", '"q"', "\N{DOG FACE}", "-dash", "=1+1", "two\nlines", "50%", "it's"]
     for label in labels:
         make(tmp_path / "c", *numbered(label, 3))
@@ -79,7 +77,7 @@ def test_awkward_class_names(tmp_path, capsys):
     assert "\n  two\\nlines" in capsys.readouterr().out
 
 
-def test_no_val_split_is_said(tmp_path):
+def test_missing_val_split_is_noted(tmp_path):
     """Without validation clips, the summary notes that the best epoch cannot be selected."""
     make(tmp_path / "flat", *numbered("dog", 5))
     make(tmp_path / "split", *numbered("train/dog", 5), *numbered("test/dog", 5))
@@ -89,7 +87,7 @@ def test_no_val_split_is_said(tmp_path):
 
 
 def test_links(tmp_path):
-    """Linked folders are followed, loops end, dead links are named."""
+    """Linked folders are followed, loops end, and broken links are reported."""
     make(tmp_path, *numbered("store", 3))
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "dog").symlink_to(tmp_path / "store")
@@ -101,8 +99,8 @@ def test_links(tmp_path):
     assert [p.path.name for p in result.problems] == ["dead.mp4", "loop"]
 
 
-def test_the_same_file_twice(tmp_path):
-    """Links and copies within a class count once; a file of two classes is left out under both."""
+def test_duplicate_files(tmp_path):
+    """Links and copies within a class count once; a file of two classes is not used for either."""
     make(tmp_path, *numbered("dog", 4), *numbered("cat", 4))
     (tmp_path / "dog" / "link.mp4").symlink_to("0.mp4")
     os.link(tmp_path / "dog" / "1.mp4", tmp_path / "dog" / "hard.mp4")
@@ -118,8 +116,8 @@ def test_the_same_file_twice(tmp_path):
     assert left_out["link.mp4"] == "it is the same file as /dog/0.mp4"
 
 
-def test_a_file_in_two_splits(tmp_path):
-    """The same file is refused; equal content is a warning, as nobody knows which of the two is meant."""
+def test_file_in_two_splits(tmp_path):
+    """The same file in two splits is an error; equal content is a warning."""
     make(tmp_path, *numbered("train/dog", 3), *numbered("val/dog", 1), *numbered("test/dog", 1))
     (tmp_path / "test" / "dog" / "copy.mp4").write_bytes((tmp_path / "train" / "dog" / "1.mp4").read_bytes())
     (note,) = scan(tmp_path).notes
@@ -131,7 +129,7 @@ def test_a_file_in_two_splits(tmp_path):
 
 
 def test_classes_named_like_splits(tmp_path):
-    """Files right in a folder say that it is a class; where the folders do not say it, the option does."""
+    """Files directly in a folder show that it is a class; in ambiguous cases, the option decides."""
     make(tmp_path / "a", *numbered("train", 3), *numbered("dog", 3))
     result = scan(tmp_path / "a")
     assert {c.label for c in result.clips} == {"train", "dog"}

@@ -1,4 +1,4 @@
-"""Scanning names every file that it leaves out, and folders and options that cannot be used."""
+"""Scanning reports every unused file, and rejects invalid folders and options."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ from avcil.errors import AvcilError, InputError
 pytestmark = pytest.mark.usefixtures("fake_media")
 
 
-def test_left_out_files_are_named(tmp_path):
-    """Broken media with the reason, stray media, other files by suffix; hidden ones do not count."""
+def test_unused_files_are_reported(tmp_path):
+    """Damaged media with the reason, misplaced media, other files by suffix; hidden files are ignored."""
     make(tmp_path, *numbered("dog", 4))
     make(tmp_path, "dog/5.mp4", kind="video")
     make(tmp_path, "dog/6.wav", kind="audio")
@@ -48,8 +48,8 @@ def test_left_out_files_are_named(tmp_path):
         assert message in result.summary
 
 
-def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
-    """The summary is capped; the file beside the list has all, and goes when nothing is wrong any more."""
+def test_many_problems_are_summarized(tmp_path, capsys):
+    """The summary is limited; the file beside the list has all problems, and is removed when none remain."""
     make(tmp_path / "c", *numbered("dog", 4))
     make(tmp_path / "c", *numbered("cat", 25), kind="no")
     verb.run(verb.Args(folder=tmp_path / "c", out=tmp_path / "clips.csv"))
@@ -64,8 +64,8 @@ def test_many_problems_are_counted_and_written_in_full(tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
-def test_a_name_that_is_no_text(tmp_path):
-    """It is named, not a crash while writing the list."""
+def test_file_name_that_is_not_utf8(tmp_path):
+    """The name is reported and does not cause an error while the list is written."""
     make(tmp_path, *numbered("dog", 3), "dog/\udcff.mp4")
     assert [p.reason for p in scan(tmp_path).problems] == ["its name is not valid UTF-8; rename it"]
 
@@ -95,8 +95,8 @@ def test_a_name_that_is_no_text(tmp_path):
         ),
     ],
 )
-def test_folders_that_cannot_be_used(tmp_path, names, message):
-    """Each message names the problem and what to do."""
+def test_invalid_folders(tmp_path, names, message):
+    """Each message has the problem and what to do."""
     make(tmp_path, *names)
     with pytest.raises(InputError, match=message):
         scan(tmp_path)
@@ -106,22 +106,22 @@ def test_folders_that_cannot_be_used(tmp_path, names, message):
     "options",
     [{"val_fraction": -0.1}, {"test_fraction": 0}, {"val_fraction": 0.5, "test_fraction": 0.5}, {"seed": -1}],
 )
-def test_parts_that_do_not_fit(tmp_path, options):
-    """The error names the option and what is allowed."""
+def test_invalid_fractions(tmp_path, options):
+    """The error has the option and what is allowed."""
     with pytest.raises(InputError, match=r"--(val-fraction|seed) must be 0 or more"):
         scan(make(tmp_path, *numbered("a", 5)), **options)
 
 
-def test_no_folder(tmp_path):
-    """Missing, and a file in its place."""
+def test_folder_must_exist(tmp_path):
+    """A missing folder, and a file instead of a folder."""
     with pytest.raises(InputError, match="does not exist"):
         scan(tmp_path / "none")
     with pytest.raises(InputError, match="is a file"):
         scan(make(tmp_path, "a.mp4") / "a.mp4")
 
 
-def test_remarks_about_clips_are_listed(tmp_path):
-    """A clip with an unusual file is used, with a note in the summary."""
+def test_notes_about_clips_are_listed(tmp_path):
+    """An unusual file is used, with a note in the summary."""
     result = scan(make(tmp_path, *numbered("dog", 5), "dog/odd.mp4"))
     assert len(result.clips) == 6
     assert [remark.path.name for remark in result.remarks] == ["odd.mp4"]
@@ -129,16 +129,16 @@ def test_remarks_about_clips_are_listed(tmp_path):
     assert "dog/odd.mp4: the time stamps jump once" in result.summary
 
 
-def test_an_error_of_the_program_is_not_blamed_on_the_files(tmp_path, monkeypatch):
-    """An argument that a library dropped would otherwise make every file "no media file"."""
+def test_program_errors_are_raised(tmp_path, monkeypatch):
+    """A removed argument of a library must not make every file "no media file"."""
     monkeypatch.setattr("avcil.media.probe", lambda path: path.no_such_attribute)
     with pytest.raises(AvcilError, match="not of the file") as caught:
         scan(make(tmp_path, *numbered("dog", 5)))
     assert not isinstance(caught.value, InputError)
 
 
-def test_what_cannot_be_read_is_reported(tmp_path):
-    """A link to itself, a path longer than the system takes, a pipe, a second way into a folder: the rest is listed."""
+def test_unreadable_paths_are_reported(tmp_path):
+    """A link to itself, a too long path, a pipe, and a second link to a folder; other files are listed."""
     make(tmp_path, *numbered("dog", 3), *numbered("cat", 3))
     (tmp_path / "dog" / "self").symlink_to("self")
     (tmp_path / "dog" / "self.mp4").symlink_to("self.mp4")
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_reported(tmp_path):
     here, name = os.getcwd(), "d" * 250
     try:
         os.chdir(tmp_path / "cat")
-        for _ in range(20):  # one step at a time: the whole path is longer than a call may be given
+        for _ in range(20):  # one folder at a time: the whole path exceeds the limit of a system call
             os.mkdir(name)
             os.chdir(name)
     finally:
@@ -164,8 +164,8 @@ def test_what_cannot_be_read_is_reported(tmp_path):
     assert result.ignored == {"": 1}
 
 
-def test_a_folder_without_permission():
-    """It is reported, and the others are listed. Root may read everything, so another user looks."""
+def test_folder_without_permission():
+    """It is reported and others are listed. Root may read everything, so the test runs as another user."""
     with tempfile.TemporaryDirectory() as folder:  # not below `tmp_path`, which other users may not enter
         root = Path(folder)
         root.chmod(0o755)
@@ -178,7 +178,7 @@ def test_a_folder_without_permission():
     assert message == "6 [(PosixPath('cat/closed'), 'the folder cannot be read: Permission denied')]\n"
 
 
-def test_a_line_break_in_a_reason_is_shown_escaped():
-    """The reason names another file, whose name can hold anything."""
+def test_line_breaks_in_reasons_are_escaped():
+    """The reason has the name of another file, which may contain any character."""
     lines = list(listed("left out", [ClipProblem(path=Path("a"), reason="it is a copy of b\nc")]))
     assert lines[1] == "  a: it is a copy of b\\nc"

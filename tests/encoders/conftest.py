@@ -1,4 +1,4 @@
-"""Small models of random weights, saved as their authors' tools save them."""
+"""Small models with random weights, saved with the tools of their authors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may ask a hub."""
+    """Tests must not send requests to a hub."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 def save_model(folder: Path, model_class: str, config_class: str, **config: Any) -> Path:
-    """A model of transformers with every weight drawn at random, biases and scales too."""
+    """A model of transformers with random values in every weight, including biases and scales."""
     import transformers
 
     torch.manual_seed(3)
@@ -42,7 +42,7 @@ def save_model(folder: Path, model_class: str, config_class: str, **config: Any)
 
 @pytest.fixture(scope="session")
 def videomae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VideoMAE as published after pre-training: with its decoder, without pooling; 4 frames of 32 x 32."""
+    """A VideoMAE as published after pre-training, with its decoder and without pooling; 4 frames of 32 x 32."""
     decoder = {
         "decoder_num_attention_heads": 2,
         "decoder_hidden_size": 16,

@@ -1,4 +1,4 @@
-"""AudioMAE through the real loading path, against transformers' vision transformer and a whole recipe."""
+"""AudioMAE loaded from files, compared with the vision transformer of transformers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noise(seed: int, length: int) -> np.ndarray:
 
 
 def timm_weights() -> dict[str, torch.Tensor]:
-    """Weights as AudioMAE's authors name them: encoder, norm and some of the decoder, all drawn at random."""
+    """Random weights under the names of AudioMAE's authors: encoder, norm and a part of the decoder."""
     shapes = {
         "cls_token": (1, 1, WIDTH),
         "pos_embed": (1, 513, WIDTH),
@@ -54,7 +54,7 @@ def timm_weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As the authors' training wrote it: the model beside its optimizer and its arguments."""
+    """A checkpoint of the authors' training: the model, the optimizer and the arguments."""
     path = tmp_path_factory.mktemp("audiomae") / "pretrained.pth"
     settings = argparse.Namespace(lr=2e-4, mask_ratio=0.8, output_dir=None)
     torch.save({"model": timm_weights(), "optimizer": {"state": {}}, "epoch": 32, "args": settings}, path)
@@ -68,7 +68,7 @@ def encoder(checkpoint: Path) -> AudioMAE:
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> ViTModel:
-    """The same weights in transformers' own vision transformer, without its final norm."""
+    """The same weights in the vision transformer of transformers, without its final norm."""
     folder, w = tmp_path_factory.mktemp("vit"), timm_weights()
     ViTConfig(
         hidden_size=WIDTH,
@@ -109,7 +109,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> ViTModel:
 
 
 def pooled(model: ViTModel, spectrograms: np.ndarray) -> np.ndarray:
-    """The published recipe's end: mean of the 512 patch tokens, then a norm without scale and shift."""
+    """The published pooling: mean of the 512 patch tokens, then a norm without scale and shift."""
     with torch.no_grad():
         tokens = model(torch.from_numpy(spectrograms).float()[:, None]).last_hidden_state[:, 1:].double()
     mean = tokens.mean(dim=1).numpy()
@@ -133,15 +133,15 @@ def test_vectors_equal_transformers_vision_transformer(encoder: AudioMAE, vit: V
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
-def test_the_published_recipe_is_that_of_audioset_models(encoder: AudioMAE) -> None:
-    """Another extractor for AudioSet models has the same bands, length, filling and figures."""
+def test_preprocessing_equals_that_of_ast(encoder: AudioMAE) -> None:
+    """The feature extractor of AST has the same bands, length, padding, mean and standard deviation."""
     waveform = noise(4, 160_000) + np.float32(0.1)
     theirs = ASTFeatureExtractor()(waveform - waveform.mean(), sampling_rate=16_000, return_tensors="np")
     assert np.abs(encoder.spectrogram(waveform) - theirs["input_values"][0]).max() < 1e-3
 
 
-def test_the_script_variant_is_told_apart(encoder: AudioMAE, checkpoint: Path) -> None:
-    """11,430 Hz and no normalization, by name, and in the fingerprint."""
+def test_script_variant(encoder: AudioMAE, checkpoint: Path) -> None:
+    """The name and the fingerprint of the variant with 11,430 Hz and without normalization differ."""
     script = audio_encoder(f"audiomae@av-cil-script:{checkpoint}")
     assert (encoder.sample_rate, script.sample_rate) == (16_000, 11_430)
     silence = np.zeros(50_000, np.float32)
@@ -151,8 +151,8 @@ def test_the_script_variant_is_told_apart(encoder: AudioMAE, checkpoint: Path) -
     assert script.fingerprint()["preprocessing"] != encoder.fingerprint()["preprocessing"]
 
 
-def test_same_clips_same_bits_and_batches_do_not_matter(encoder: AudioMAE) -> None:
-    """How clips are grouped changes no more than the last bits."""
+def test_deterministic_and_independent_of_batches(encoder: AudioMAE) -> None:
+    """Equal clips give equal bits; other batches change only the rounding."""
     clips = [noise(seed, length) for seed, length in ((1, 20_000), (2, 1), (3, 170_000))]
     together = encoder.encode(clips)
     assert np.array_equal(together, encoder.encode(clips))
@@ -161,14 +161,14 @@ def test_same_clips_same_bits_and_batches_do_not_matter(encoder: AudioMAE) -> No
     assert encoder.encode([]).shape == (0, WIDTH)
 
 
-def test_the_fingerprint_rebuilds_it(encoder: AudioMAE) -> None:
-    """A store names its encoder in JSON."""
+def test_fingerprint_rebuilds_the_encoder(encoder: AudioMAE) -> None:
+    """A store has the fingerprint of its encoder in JSON."""
     fingerprint = json.loads(json.dumps(encoder.fingerprint()))
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
 def test_safetensors_and_pth_are_the_same_encoder(encoder: AudioMAE, tmp_path: Path) -> None:
-    """Which file the weights came in is no part of them."""
+    """The file format of the weights is not part of the fingerprint."""
     save_file(timm_weights(), tmp_path / "weights.safetensors")
     other = AudioMAE(source=str(tmp_path / "weights.safetensors"))
     assert other.fingerprint()["weights"] == encoder.fingerprint()["weights"]
@@ -185,8 +185,8 @@ def test_safetensors_and_pth_are_the_same_encoder(encoder: AudioMAE, tmp_path: P
         ({"pos_embed": None}, "pos_embed or .* is missing"),
     ],
 )
-def test_weights_that_do_not_fit_are_named(change: dict, says: str, tmp_path: Path) -> None:
-    """No weight is left at random and none is dropped in silence."""
+def test_wrong_weights_are_reported(change: dict, says: str, tmp_path: Path) -> None:
+    """Missing weights are not initialized at random, and unknown ones are not ignored."""
     weights = {key: value for key, value in (timm_weights() | change).items() if value is not None}
     torch.save({"model": weights}, tmp_path / "weights.pth")
     with pytest.raises(InputError, match=says):
@@ -194,7 +194,7 @@ def test_weights_that_do_not_fit_are_named(change: dict, says: str, tmp_path: Pa
 
 
 class Hostile:
-    """Unpickled carelessly, it writes a file."""
+    """Writes a file if it is unpickled without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -203,8 +203,8 @@ class Hostile:
         return (Path.write_text, (self.path, "harm"))
 
 
-def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
-    """A .pth is a pickle; nothing that it names is called."""
+def test_checkpoint_with_code_is_rejected(tmp_path: Path) -> None:
+    """A .pth file is a pickle; functions that it names are not called."""
     harm = tmp_path / "harm"
     torch.save({"model": timm_weights(), "args": Hostile(harm)}, tmp_path / "zip.pth")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps({"model": Hostile(harm)}))
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=says) as caught:
             AudioMAE(source=str(tmp_path / name))
-        assert "weights_only" not in str(caught.value)  # torch's advice is to load it all the same
+        assert "weights_only" not in str(caught.value)  # the message of torch suggests weights_only=False
     assert not harm.exists()
 
 
@@ -227,16 +227,16 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
         ([1, 2], "contains no weights"),
     ],
 )
-def test_files_that_are_no_checkpoint_are_refused(content: object, says: str, tmp_path: Path) -> None:
-    """Empty, torn and foreign files get a clear message."""
+def test_invalid_checkpoints_are_rejected(content: object, says: str, tmp_path: Path) -> None:
+    """Empty, truncated and other files give a clear message."""
     path = tmp_path / "weights.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(InputError, match=says):
         AudioMAE(source=str(path))
 
 
-def test_a_torn_safetensors_file_is_refused(tmp_path: Path) -> None:
-    """A download that broke off."""
+def test_truncated_safetensors_file_is_rejected(tmp_path: Path) -> None:
+    """The file of an interrupted download."""
     save_file(timm_weights(), tmp_path / "weights.safetensors")
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes((tmp_path / "weights.safetensors").read_bytes()[:100_000])
@@ -252,13 +252,13 @@ def test_a_torn_safetensors_file_is_refused(tmp_path: Path) -> None:
         ("audiomae@script:/x.pth", "did you mean av-cil-script"),
     ],
 )
-def test_what_cannot_be_had_is_said_plainly(name: str, says: str) -> None:
+def test_unavailable_sources_are_errors(name: str, says: str) -> None:
     """Each message says what to do next."""
     with pytest.raises(InputError, match=says):
         audio_encoder(name)
 
 
-def test_unusable_sound_is_refused(encoder: AudioMAE) -> None:
-    """NaN would poison a store."""
+def test_invalid_audio_is_rejected(encoder: AudioMAE) -> None:
+    """NaN must not be stored as features."""
     with pytest.raises(InputError, match="audiomae"):
         encoder.encode([np.full(500, np.nan, np.float32)])

@@ -1,4 +1,4 @@
-"""`avcil encoders`: every encoder is listed with what a user chooses by."""
+"""`avcil encoders`: every encoder is listed with the properties for choosing one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def listed(avcil, capsys, *arguments) -> list[dict]:
 
 
 def test_every_encoder_is_listed(avcil, capsys):
-    """With license and purpose; those that are ready with the size and the shape that they really have."""
+    """With license and purpose; available ones also with their actual size and shape."""
     entries = listed(avcil, capsys, "--no-speed")
     names = [(entry["kind"], entry["name"]) for entry in entries]
     kinds = {"visual": (DEFAULT_VISUAL, *VISUAL), "audio": (DEFAULT_AUDIO, *AUDIO), "joint": (*JOINT,)}
@@ -39,8 +39,8 @@ def test_every_encoder_is_listed(avcil, capsys):
     assert by_name["videomae-base"]["status"].endswith("downloads its weights at first use")
 
 
-def test_the_defaults_are_listed(avcil, capsys):
-    """The default combinations of `avcil extract`, with the sums of their parts."""
+def test_default_combinations_are_listed(avcil, capsys):
+    """The default combinations of `avcil extract`, with the sums over their parts."""
     defaults = [entry for entry in listed(avcil, capsys, "--no-speed") if entry["is_default"]]
     sizes = {
         name: (WEIGHTS / f"{name}.safetensors").stat().st_size for name in ("efficientnet_lite0", "yamnet")
@@ -56,8 +56,8 @@ def test_the_defaults_are_listed(avcil, capsys):
     assert f"{DEFAULT_AUDIO} (default)\n" in shown
 
 
-def test_speed_is_measured_of_those_that_are_ready(avcil, capsys):
-    """A number for each that needs no download, none for the others; the text has a line for each."""
+def test_speed_of_available_encoders(avcil, capsys):
+    """Encoders that need no download have a speed, others none; the text has one line for each."""
     for entry in listed(avcil, capsys):
         assert (entry["milliseconds"] is not None) == (entry["status"] == "ready"), entry["name"]
     assert avcil("encoders", "--no-speed") == 0

@@ -1,4 +1,4 @@
-"""Combined encoders: several encoders of one modality as one."""
+"""Combined encoders: several encoders of one modality used as one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from avcil.utils.frame_sampling import FrameSampling
 
 
 class Positions(VisualEncoder):
-    """Two features: the row and the column of each token; a third is given."""
+    """Two features: row and column of each token; the third is given."""
 
     name = "positions"
     width = 2
@@ -67,7 +67,7 @@ class Loudness(AudioEncoder):
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """Two seconds with something that moves."""
+    """Two seconds with a moving object."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     frames = [np.roll(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8), 2 * i, axis=1) for i in range(50)]
@@ -83,8 +83,8 @@ def read(path, encoder):
     return read_clip(path, **expected, extra_samplings=extra)
 
 
-def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
-    """Another part's frames, more of them and larger, are decoded in the same pass and change nothing."""
+def test_parts_equal_separate_encoders(film):
+    """The frames of another part, more and larger, do not change the frames and tokens of a part."""
     alone, other = visual_encoder("patch-motion"), Positions(4, 5, frames=7, short_side=40)
     both = CombinedVisual([alone, other])
     media, media_alone = read(film, both), read(film, alone)
@@ -96,7 +96,7 @@ def test_a_part_gets_the_frames_and_gives_the_tokens_that_it_would_alone(film):
 
 
 def test_all_frames_are_decoded_once(film, monkeypatch):
-    """A second pass over the file would cost as much as the first."""
+    """A second pass over the file would take as long as the first."""
     from avcil.media import frames
 
     opened = []
@@ -108,39 +108,39 @@ def test_all_frames_are_decoded_once(film, monkeypatch):
     assert len(opened) == 1
 
 
-def test_equal_samplings_are_read_once():
-    """Parts that look at the same frames share them."""
+def test_equal_samplings_share_frames():
+    """Parts with the same sampling use the same frames."""
     both = CombinedVisual([Positions(2, 4), Positions(4, 4)])
     assert len(both.samplings) == 1
     assert both.encode([np.zeros((4, 16, 16, 3), np.uint8)]).shape == (1, 2, 16, 4)
 
 
 def test_tokens_are_pooled_to_the_coarser_grid():
-    """The mean over areas: positions keep their meaning, fractions of tokens included."""
+    """The mean over areas, including fractions of tokens: positions keep their meaning."""
     both = CombinedVisual([Positions(4, 5), Positions(2, 3)])
     assert (both.token_grid, both.spatial_grid) == ((2, 9), (3, 3))
     tokens = both.encode([np.zeros((4, 16, 16, 3), np.uint8)])[0]
     centers = (np.arange(3) + 0.5) / 3
     np.testing.assert_allclose(tokens[0, :, 2].reshape(3, 3)[:, 0], centers, atol=1e-6)
-    # a third of five tokens is one and two thirds of them
+    # each of three areas covers one and two thirds of the five tokens
     np.testing.assert_allclose(
         tokens[1, :, 0].reshape(3, 3)[:, 0], [(0.1 + 0.3 * 2 / 3) / (5 / 3), 0.5, 0.82], atol=1e-6
     )
 
 
-def test_time_slices_that_do_not_fit_are_refused():
+def test_incompatible_time_slices_are_rejected():
     """Four slices cannot be pooled to three."""
     with pytest.raises(InputError, match="4 time slices, which is not a multiple of the 3"):
         CombinedVisual([Positions(4, 2), Positions(3, 2)])
 
 
 def test_sample_rates_must_be_equal():
-    """Sound is read once."""
+    """The audio is read once, at one sample rate."""
     with pytest.raises(InputError, match=r"different sample rates \(log-mel 16000 Hz, loudness 48000 Hz\)"):
         CombinedAudio([audio_encoder("log-mel"), Loudness(48_000)])
 
 
-def test_audio_parts_lie_side_by_side():
+def test_audio_vectors_are_concatenated():
     """In the order of the name."""
     one = audio_encoder("log-mel")
     both = CombinedAudio([one, Loudness(16_000)])
@@ -149,11 +149,13 @@ def test_audio_parts_lie_side_by_side():
     assert (both.name, both.width, vector.shape) == ("log-mel+loudness", 149, (149,))
     np.testing.assert_array_equal(vector[:148], one.encode([waveform])[0])
     spread = np.sqrt(np.mean(np.square(one.scale)))
-    assert vector[148] == pytest.approx(0.5 * spread)  # of a feature of unit spread, as far as is known
+    assert vector[148] == pytest.approx(
+        0.5 * spread
+    )  # without constants, a standard deviation of 1 is assumed
 
 
 class Shipped(Loudness):
-    """It ships constants."""
+    """An encoder with feature constants."""
 
     name = "shipped"
 
@@ -162,8 +164,8 @@ class Shipped(Loudness):
         self.center, self.scale = np.array([0.25], np.float32), np.array([0.5], np.float32)
 
 
-def test_parts_behind_the_first_are_centered_and_get_its_spread():
-    """The combination has the center and scale of its features."""
+def test_constants_of_a_combination():
+    """Parts after the first one are centered and scaled; mean and standard deviation match the features."""
     both = CombinedAudio([Loudness(16_000), Shipped()])
     assert both.encode([np.array([0.5, 0.75], np.float32)]).tolist() == [[0.75, 1.0]]
     assert (both.center.tolist(), both.scale.tolist()) == ([0.0, 0.0], [1.0, 1.0])
@@ -172,8 +174,8 @@ def test_parts_behind_the_first_are_centered_and_get_its_spread():
     assert CombinedAudio([Loudness(16_000), other]).fingerprint() != both.fingerprint()
 
 
-def test_names_carry_options_and_are_checked_one_by_one():
-    """Errors of a part name the part."""
+def test_options_in_names():
+    """Errors in the options of a part name this part."""
     with pytest.raises(InputError, match="twice"):
         visual_encoder("patch-motion+patch-motion,cells=3")
     assert visual_encoder("patch-motion,cells=3").token_grid == (4, 9)
@@ -187,8 +189,8 @@ def test_names_carry_options_and_are_checked_one_by_one():
         visual_encoder("patch-motion+videomae-base", cells=3)
 
 
-def test_a_source_may_hold_a_plus(tmp_path):
-    """Folders have all kinds of names."""
+def test_plus_in_a_source(tmp_path):
+    """Names of folders may contain a plus sign."""
     with pytest.raises(InputError, match=r"a\+b"):
         visual_encoder(f"patch-motion+hf:{tmp_path}/a+b")
 
@@ -198,7 +200,7 @@ def combination():
     return json.loads(json.dumps(encoder.fingerprint()))
 
 
-def test_the_fingerprint_states_the_parts():
+def test_fingerprint_contains_the_parts():
     """The parts of a store's features are known without building an encoder."""
     fingerprint = combination()
     assert fingerprint["name"] == "positions+positions"
@@ -222,28 +224,28 @@ def test_the_fingerprint_states_the_parts():
         {"widths": [2, True]},
     ],
 )
-def test_a_hostile_fingerprint_is_refused(change):
-    """Nested, endless or torn combinations are not built."""
+def test_invalid_fingerprints_are_rejected(change):
+    """Nested, too long or incomplete combinations are not built."""
     with pytest.raises(InputError, match="damaged"):
         from_fingerprint(combination() | change)
 
 
-def test_a_combination_of_both_modalities_is_refused():
-    """Sound and picture have stores of their own."""
+def test_combination_of_both_modalities_is_rejected():
+    """Audio and visual features are separate arrays of a store."""
     parts = [visual_encoder("patch-motion").fingerprint(), audio_encoder("log-mel").fingerprint()]
     with pytest.raises(InputError, match="cannot have both"):
         from_fingerprint(combination() | {"parts": parts})
 
 
 def test_combinations_are_flattened():
-    """A combination of a combination is one of all parts."""
+    """A combination of combinations is one combination of all parts."""
     inner = CombinedVisual([Positions(4, 5), Positions(2, 5)])
     assert [part.width for part in CombinedVisual([inner, Positions(1, 5)]).parts] == [2, 2, 2]
 
 
-def test_the_default_store(film, tmp_path):
-    """What a store by the default encoders records, and that it is no more than twice as large as one by the two
-    without weights."""
+def test_store_of_the_default_encoders(film, tmp_path):
+    """Its manifest names the default encoders, and its size is at most twice that with the encoders without
+    weights."""
     extract([Clip(clip_id="film", path=film, label="a", split="train")], tmp_path / "f", workers=1)
     store = FeatureStore(tmp_path / "f")
     assert store.parts("visual") == (
@@ -260,11 +262,11 @@ def test_the_default_store(film, tmp_path):
         encoder = from_fingerprint(dict(modality.encoder))
         assert encoder.fingerprint() == modality.encoder
         for part in encoder.parts:
-            assert not np.array_equal(part.scale, np.ones(part.width)), f"{part.name} ships no constants"
+            assert not np.array_equal(part.scale, np.ones(part.width)), f"{part.name} has no constants"
 
 
-def test_a_store_of_the_former_default_says_how_to_add_to_it(tmp_path):
-    """The message names the options; the same command with them is accepted."""
+def test_store_of_the_former_defaults(tmp_path):
+    """The error names the options for adding clips; the same command with them succeeds."""
     former = (
         EncoderOptions(visual="patch-motion", audio="log-mel")
         .build()

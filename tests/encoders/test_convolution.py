@@ -1,4 +1,4 @@
-"""Convolutions of the packaged networks: TensorFlow's padding, and the two ways of computing them agree."""
+"""Convolutions of the packaged networks: padding as in TensorFlow, and equality of both implementations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from avcil.errors import AvcilError
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_padding_is_tensorflows(kernel: int, stride: int, depthwise: bool) -> None:
-    """SAME: as many zeros as needed in all, the odd one behind."""
+def test_padding_equals_that_of_tensorflow(kernel: int, stride: int, depthwise: bool) -> None:
+    """SAME: the smallest number of zeros; if it is odd, the additional zero is at the end."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(6, 1 if depthwise else 6, kernel, kernel, generator=draw)
     bias, x = torch.randn(6, generator=draw), torch.randn(2, 6, 8, 12, generator=draw)
@@ -30,16 +30,16 @@ def test_padding_is_tensorflows(kernel: int, stride: int, depthwise: bool) -> No
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_odd_sizes_are_refused_with_stride_2() -> None:
-    """The zeros of the kernel stand for the padding of even sizes."""
+def test_odd_sizes_with_stride_2_are_rejected() -> None:
+    """The implementation pads with zeros in the kernel, which is correct for even sizes only."""
     layer = SameConvolution(torch.ones(1, 1, 3, 3), None, stride=2)
     with pytest.raises(ValueError, match="even height and width"):
         layer(torch.zeros(1, 1, 7, 8))
 
 
 @pytest.mark.parametrize("kind", ["visual", "audio"])
-def test_bfloat16_is_near(kind: str) -> None:
-    """The way that a GPU computes: other operators, rounded products."""
+def test_bfloat16_is_close_to_float32(kind: str) -> None:
+    """The implementation for a GPU uses other operators and rounded products."""
     rng = np.random.default_rng(0)
     if kind == "visual":
         encoder = visual_encoder("efficientnet-lite0", pixels=64, device="cpu")
@@ -53,8 +53,8 @@ def test_bfloat16_is_near(kind: str) -> None:
     assert 0 < np.linalg.norm(exact - rounded) < 0.1 * np.linalg.norm(exact)
 
 
-def test_weights_that_were_changed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fingerprint names their SHA-256, so it must be theirs."""
+def test_changed_weights_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fingerprint contains the SHA-256 of the weights, so it is checked."""
     monkeypatch.setitem(SHA256, "yamnet", "0" * 64)
     packaged_weights.cache_clear()
     try:

@@ -18,21 +18,21 @@ ENCODER = EfficientNetLite0(device="cpu")
 
 
 def picture(side: int, shift: int = 0) -> np.ndarray:
-    """By the formula of scripts/encoder_references.py: RGB uint8 (side, side, 3)."""
+    """The image computed by the formula of scripts/encoder_references.py: RGB uint8 (side, side, 3)."""
     y, x, color = np.meshgrid(np.arange(side), np.arange(side), np.arange(3), indexing="ij")
     waves = np.sin((x + shift) / (5 + color)) * np.cos(y / 9) + 0.5 * np.sin((x + 2 * y) / 31)
     return np.clip(127.5 + 80 * waves, 0, 255).astype(np.uint8)
 
 
 def whole_map(side: int) -> np.ndarray:
-    """(h, w, E) of the picture by formula, without projection and pooling."""
+    """Feature map (h, w, E) of that image, without projection and pooling."""
     encoder = EfficientNetLite0(frames=1, pixels=side, cells=side // 32, width=1280, device="cpu")
     return encoder.encode([picture(side)[None]])[0, 0].reshape(side // 32, side // 32, 1280)
 
 
 @pytest.mark.parametrize("side", [224, 128])
-def test_the_map_equals_onnxruntime(side: int) -> None:
-    """With the weights of the package to float precision; with the published ones to that of float16."""
+def test_feature_map_equals_onnxruntime(side: int) -> None:
+    """To float32 precision with the weights of the package, to float16 precision with the published ones."""
     expected = REFERENCES[str(side)]
     result = whole_map(side)
     kept = result[::3, ::3, :64].transpose(2, 0, 1).ravel()
@@ -41,15 +41,15 @@ def test_the_map_equals_onnxruntime(side: int) -> None:
     assert np.linalg.norm(result) == pytest.approx(expected["norm"], rel=1e-3)
 
 
-def test_tokens_are_averages_of_the_map_in_cells() -> None:
-    """One cell is the mean of the whole map; seven a side are the map itself."""
+def test_tokens_are_averages_over_cells() -> None:
+    """One cell is the mean of the feature map; with 7 x 7 cells, the tokens equal the map."""
     encoder = EfficientNetLite0(frames=1, pixels=224, cells=1, width=1280, device="cpu")
     one = encoder.encode([picture(224)[None]])[0, 0, 0]
     np.testing.assert_allclose(one, whole_map(224).mean(axis=(0, 1)), atol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int) -> None:
+def test_independent_of_batch_and_threads(threads: int) -> None:
     """Features do not depend on the number of cores or the order of clips."""
     sizes = (60, 300)
     clips = [np.stack([picture(side, shift) for shift in range(0, 40, 10)]) for side in sizes]
@@ -67,7 +67,7 @@ def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(threads: int)
 
 
 def test_cells_cover_the_whole_frame() -> None:
-    """The tokens of a wide frame's right edge see it: frames are squashed, not cropped."""
+    """Frames are resized without cropping: the tokens at the right edge depend on the right edge."""
     frames = np.stack([picture(256)[:96]] * 4)
     other = frames.copy()
     other[:, :, 236:] = 255
@@ -75,15 +75,15 @@ def test_cells_cover_the_whole_frame() -> None:
     assert change[:, 4].sum() > 1.5 * change[:, 0].sum()
 
 
-def test_constants_are_shipped_for_the_default_options() -> None:
-    """They hold for one fingerprint: new weights or defaults need new constants."""
+def test_constants_match_the_default_fingerprint() -> None:
+    """New weights or default options need new constants."""
     assert ENCODER.center.any()
     assert ENCODER.scale.shape == (128,)
     assert (ENCODER.scale != 1).any()
 
 
-def test_the_name_and_the_fingerprint_build_it() -> None:
-    """A store names it in JSON."""
+def test_name_and_fingerprint_build_the_encoder() -> None:
+    """A store has the fingerprint of its encoder in JSON."""
     encoder = visual_encoder("efficientnet-lite0", pixels=128, frames=2, device="cpu")
     fingerprint = json.loads(json.dumps(encoder.fingerprint()))
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
@@ -101,13 +101,13 @@ def test_the_name_and_the_fingerprint_build_it() -> None:
         {"width": 1000},
     ],
 )
-def test_wrong_options_are_refused(options: dict) -> None:
+def test_invalid_options_are_rejected(options: dict) -> None:
     """The message names the option."""
     with pytest.raises(InputError, match=next(iter(options))):
         EfficientNetLite0(**options)
 
 
-def test_another_number_of_frames_is_refused() -> None:
-    """Tokens would be those of other moments."""
+def test_wrong_number_of_frames_is_rejected() -> None:
+    """The tokens would be those of other times."""
     with pytest.raises(InputError, match="needs 4 frames"):
         ENCODER.encode([np.zeros((3, 64, 64, 3), np.uint8)])

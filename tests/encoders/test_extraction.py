@@ -1,4 +1,4 @@
-"""From videos to a feature store with VideoMAE and AudioMAE by name, and back to the encoders."""
+"""From videos to a feature store with VideoMAE and AudioMAE by name, and from the store to the encoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from avcil.media import read_clip, write_video
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    """Three small videos with sound, of different sizes and lengths, and one without sound."""
+    """Three small videos with audio, of different sizes and lengths, and one without audio."""
     folder, made = tmp_path_factory.mktemp("clips"), []
     for number, (height, width, seconds) in enumerate(
         [(40, 60, 1.0), (64, 48, 2.0), (48, 48, 1.5), (48, 48, 1.0)]
@@ -39,7 +39,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small AudioMAE as its authors save it."""
+    """A small AudioMAE in the format of its authors."""
     torch.manual_seed(0)
     model = AudioViT(width=64, depth=1, hidden=64)
     torch.nn.init.normal_(model.pos_embed, std=0.5)
@@ -49,10 +49,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("variant", ["", "@av-cil-script"])
-def test_extraction_by_name_and_back(
+def test_extract_and_rebuild_encoders(
     variant: str, clips: list[Clip], checkpoint: Path, videomae_folder: Path, tmp_path: Path
 ) -> None:
-    """The store holds what the encoders give of each clip, names them, and a recognizer can rebuild them."""
+    """The store has the outputs and names of the encoders, and a recognizer can rebuild them."""
     visual, audio = f"videomae-base{variant}:{videomae_folder}", f"audiomae{variant}:{checkpoint}"
     report = extract(clips, tmp_path / "f", visual=visual, audio=audio, batch_size=2, workers=1)
     assert (report.stored, [failure.clip_id for failure in report.failed]) == (3, ["3"])
@@ -70,10 +70,10 @@ def test_extraction_by_name_and_back(
         np.testing.assert_allclose(features.audio[0], store.audio([row])[0], atol=5e-3)
 
 
-def test_the_variants_frames_reach_the_store(
+def test_frame_selection_of_the_script_variant(
     clips: list[Clip], videomae_folder: Path, tmp_path: Path
 ) -> None:
-    """The frame choice of the script gives other tokens than evenly spaced frames."""
+    """The frame selection of the script gives other tokens than evenly spaced frames."""
     stores = []
     for variant in ("", "@av-cil-script-8fps"):
         out = tmp_path / f"f{variant}"
@@ -86,7 +86,7 @@ def test_the_variants_frames_reach_the_store(
     assert np.abs(tokens - stores[0].visual([1])[0]).max() > 0.05
 
 
-def test_audio_tokens_are_kept_on_request(clips: list[Clip], checkpoint: Path, tmp_path: Path) -> None:
+def test_audio_tokens_are_optional(clips: list[Clip], checkpoint: Path, tmp_path: Path) -> None:
     """Audio tokens are stored in addition to vectors; reading them from other stores is an error."""
     names = {"visual": "none", "audio": f"audiomae:{checkpoint}", "workers": 1}
     extract(clips[:3], tmp_path / "with", **names, audio_tokens=True, dtype="float32")

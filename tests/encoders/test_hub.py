@@ -1,4 +1,4 @@
-"""Models by their name on the hub, out of a hub cache as a download leaves it; no network."""
+"""Models by their name on the Hugging Face Hub, loaded from its cache without network access."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def download(cache: Path, name: str, commit: str, files: Path, *, known_absent: tuple[str, ...] = ()) -> Path:
-    """What is left by a download of `files` as the newest commit of `name`."""
+    """Creates the cache entries that a download of `files` as the newest commit of `name` creates."""
     folder = cache / f"models--{name.replace('/', '--')}"
     shutil.copytree(files, folder / "snapshots" / commit)
     (folder / "refs").mkdir(exist_ok=True)
@@ -38,8 +38,8 @@ def download(cache: Path, name: str, commit: str, files: Path, *, known_absent: 
     return folder / "snapshots" / commit
 
 
-def test_a_store_names_the_commit_and_gets_it_back(cache: Path, videomae_folder: Path) -> None:
-    """What is newest on the hub tomorrow is not what the features were made with."""
+def test_store_pins_the_commit(cache: Path, videomae_folder: Path) -> None:
+    """The features were computed by this commit, whatever is the newest one later."""
     files = download(cache, "org/model", COMMITS[0], videomae_folder)
     (files / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1] * 3}))
     fingerprint = visual_encoder("hf:org/model").fingerprint()
@@ -51,8 +51,8 @@ def test_a_store_names_the_commit_and_gets_it_back(cache: Path, videomae_folder:
     assert visual_encoder(f"hf:org/model@{COMMITS[0]}").fingerprint() == fingerprint
 
 
-def test_an_unreachable_settings_file_is_no_absent_one(cache: Path, videomae_folder: Path) -> None:
-    """Another mean in silence would be worse than an error."""
+def test_unreachable_settings_file_is_an_error(cache: Path, videomae_folder: Path) -> None:
+    """It may exist with another mean and standard deviation, so the defaults are not used."""
     download(cache, "org/half", COMMITS[0], videomae_folder)
     with pytest.raises(InputError, match=r"org/half@a+ cannot be loaded"):
         visual_encoder("hf:org/half")
@@ -62,7 +62,7 @@ def test_an_unreachable_settings_file_is_no_absent_one(cache: Path, videomae_fol
     assert preprocessing["source"] == "published: imagenet"
 
 
-def test_audiomae_by_a_hub_name(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_audiomae_by_name_on_the_hub(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same weights as safetensors in a repository, with their commit."""
     files = tmp_path_factory.mktemp("files")
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_audiomae_by_a_hub_name(cache: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("make", [visual_encoder, audio_encoder])
-def test_what_was_never_downloaded_is_said_plainly(make, cache: Path) -> None:
-    """Without a network there is only what the cache holds."""
+def test_model_missing_in_the_cache(make, cache: Path) -> None:
+    """Without a network, only models in the cache can be used."""
     with pytest.raises(InputError, match=r"nobody/nothing cannot be loaded.*HF_HUB_OFFLINE"):
         make("hf:nobody/nothing")

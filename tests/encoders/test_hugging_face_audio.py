@@ -1,4 +1,4 @@
-"""Every family of audio models, from a saved folder to one vector a clip."""
+"""Every family of audio models, from a saved folder to one vector per clip."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory):
-    """The folder of a small random model of a family; made once."""
+    """The folder of a small random model of a family; created once."""
     root, made = tmp_path_factory.mktemp("families"), {}
 
     def make(family: str) -> Path:
@@ -87,13 +87,13 @@ def noise(seed: int, length: int) -> np.ndarray:
 
 
 def test_every_family_is_tested() -> None:
-    """A family without a model here would be untried."""
+    """A new family requires a model here."""
     assert CONFIGS.keys() | {"pe_audio_video"} == FAMILIES.keys()  # PE-AV: test_pe_av.py
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_one_finite_vector_a_clip_of_any_length(family: str, folder_of) -> None:
-    """From one sample to more than the input of the model: the same bits for any batches."""
+def test_finite_vectors_for_any_length(family: str, folder_of) -> None:
+    """From one sample to more than the model's input length, with the same bits in any batch."""
     encoder = audio_encoder(f"hf:{folder_of(family)}")
     rate = encoder.sample_rate
     clips = [noise(1, rate), noise(2, 1), noise(3, 11 * rate)]
@@ -109,14 +109,14 @@ def test_one_finite_vector_a_clip_of_any_length(family: str, folder_of) -> None:
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_the_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
-    """A store names its encoder in JSON."""
+def test_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
+    """A store has the fingerprint of its encoder in JSON."""
     fingerprint = json.loads(json.dumps(audio_encoder(f"hf:{folder_of(family)}").fingerprint()))
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
-def test_ast_hears_what_its_own_extractor_gives(folder_of) -> None:
-    """Own filterbank and the published extractor lead to the same vector."""
+def test_ast_input_equals_its_feature_extractor(folder_of) -> None:
+    """The vector equals that of the published feature extractor and model."""
     folder, waveform = folder_of("audio-spectrogram-transformer"), noise(5, 160_000)
     extractor = transformers.ASTFeatureExtractor(max_length=200)
     inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
@@ -125,8 +125,8 @@ def test_ast_hears_what_its_own_extractor_gives(folder_of) -> None:
     assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-3
 
 
-def test_tokens_are_those_behind_the_vector(folder_of) -> None:
-    """The patches of AST in the order of the model, with the same vector; a family without tokens is an error."""
+def test_audio_tokens_of_ast(folder_of) -> None:
+    """Patches of AST in the order of the model, with an unchanged vector; other families raise an error."""
     folder, clips = folder_of("audio-spectrogram-transformer"), [noise(5, 160_000), noise(6, 16_000)]
     encoder = audio_encoder(f"hf:{folder}")
     vectors, tokens = encoder.encode_with_tokens(clips)
@@ -143,8 +143,8 @@ def test_tokens_are_those_behind_the_vector(folder_of) -> None:
         without.encode_with_tokens(clips)
 
 
-def test_wav2vec2_hears_what_its_own_extractor_gives(folder_of) -> None:
-    """Mean 0 and variance 1 by sound, then the mean over time."""
+def test_wav2vec2_input_equals_its_feature_extractor(folder_of) -> None:
+    """Each audio signal is normalized to mean 0 and variance 1; the vector is the mean over time."""
     folder, waveform = folder_of("wav2vec2"), noise(5, 16_000) + np.float32(0.1)
     inputs = transformers.Wav2Vec2FeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
@@ -153,8 +153,8 @@ def test_wav2vec2_hears_what_its_own_extractor_gives(folder_of) -> None:
     assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-4
 
 
-def test_whisper_does_not_average_over_the_silence_behind(folder_of) -> None:
-    """A second of sound in thirty: only its own states count."""
+def test_whisper_averages_without_padding(folder_of) -> None:
+    """Of the 30 s input, only the states of the audio's own length are averaged."""
     folder, waveform = folder_of("whisper"), noise(5, 16_000)
     inputs = transformers.WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
@@ -163,8 +163,8 @@ def test_whisper_does_not_average_over_the_silence_behind(folder_of) -> None:
     assert np.abs(audio_encoder(f"hf:{folder}").encode([waveform]) - expected).max() < 1e-4
 
 
-def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:
-    """Another sample rate and no normalization, as in the settings file."""
+def test_settings_file_of_the_model_is_used(folder_of, tmp_path: Path) -> None:
+    """The file sets another sample rate and no normalization."""
     import shutil
 
     folder = shutil.copytree(folder_of("wav2vec2"), tmp_path / "model")
@@ -182,14 +182,14 @@ def test_the_models_own_file_counts(folder_of, tmp_path: Path) -> None:
         assert (np.abs(quiet - loud).max() > 1e-3) is np.bool_(feels)
 
 
-def test_other_families_are_refused_with_the_nearest(tmp_path: Path) -> None:
-    """A vision model is not an audio encoder."""
+def test_unknown_families_are_rejected(tmp_path: Path) -> None:
+    """A vision model is not an audio encoder; the error has the most similar family."""
     transformers.ViTConfig().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="unknown family of audio models 'vit'"):
         audio_encoder(f"hf:{tmp_path}")
 
 
-def test_unusable_sound_is_refused(folder_of) -> None:
-    """NaN would poison a store."""
+def test_invalid_audio_is_rejected(folder_of) -> None:
+    """NaN must not be stored as features."""
     with pytest.raises(InputError, match="NaN"):
         audio_encoder(f"hf:{folder_of('wav2vec2')}").encode([np.full(500, np.nan, np.float32)])

@@ -1,4 +1,4 @@
-"""Every family of vision models, from a saved folder to tokens in order."""
+"""Every family of vision models, from a saved folder to ordered tokens."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit_mae": ("ViTMAE", VISION | DECODER),
 }
 CLASSES = {"vit_mae": "ViTMAEForPreTraining"}
-"""As published, where that is not NAMEModel: with the decoder."""
+"""Class of the published model where it is not NAMEModel, because it includes the decoder."""
 SLICES = {"videomae": 2, "vjepa2": 2, "vivit": 2, "timesformer": 4}
-"""T; image models see 8 frames one by one."""
+"""T; image models process 8 frames one by one."""
 
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory):
-    """The folder of a small random model of a family; made once."""
+    """The folder of a small random model of a family; created once."""
     root, made = tmp_path_factory.mktemp("families"), {}
 
     def make(family: str) -> Path:
@@ -79,13 +79,13 @@ def clip_of(frames: int, seed: int = 0, height: int = 32, width: int = 32) -> np
 
 
 def test_every_family_is_tested() -> None:
-    """A family without a model here would be untried."""
+    """A new family requires a model here."""
     assert CONFIGS.keys() | {"pe_audio_video"} == FAMILIES.keys()  # PE-AV: test_pe_av.py
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_tokens_lie_where_the_picture_has_them(family: str, folder_of) -> None:
-    """The grid is the model's; a change in one corner of one frame shows most in that slice and corner."""
+def test_token_positions_match_the_frames(family: str, folder_of) -> None:
+    """A change in one corner of one frame changes the token of this time slice and corner most."""
     encoder = visual_encoder(f"hf:{folder_of(family)}")
     assert encoder.token_grid == (SLICES.get(family, 8), 16)
     clip = clip_of(encoder.frames)
@@ -101,7 +101,7 @@ def test_tokens_lie_where_the_picture_has_them(family: str, folder_of) -> None:
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_the_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
+def test_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
     """The same folder gives the same encoder, bit for bit."""
     encoder = visual_encoder(f"hf:{folder_of(family)}")
     again = from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
@@ -109,8 +109,8 @@ def test_the_fingerprint_rebuilds_every_family(family: str, folder_of) -> None:
     assert np.array_equal(encoder.encode([clip]), again.encode([clip]))
 
 
-def test_an_image_model_sees_each_frame_alone(folder_of) -> None:
-    """T = F; the frames of all clips go through the model as one batch, and come back in order."""
+def test_image_models_process_frames_separately(folder_of) -> None:
+    """T = F; the frames of all clips are one batch, and the order of tokens is that of the frames."""
     folder = folder_of("vit")
     encoder = visual_encoder(f"hf:{folder}", frames=3)
     clips = [clip_of(3, seed=1), clip_of(3, seed=2)]
@@ -123,8 +123,8 @@ def test_an_image_model_sees_each_frame_alone(folder_of) -> None:
             assert np.abs(slice_tokens - expected).max() < 1e-5
 
 
-def test_vit_mae_sees_all_patches_each_time(folder_of) -> None:
-    """As published it drops three quarters of them at random."""
+def test_vit_mae_uses_all_patches(folder_of) -> None:
+    """The published model drops 75% of the patches at random."""
     encoder = visual_encoder(f"hf:{folder_of('vit_mae')}")
     clip = clip_of(8)
     assert np.array_equal(encoder.encode([clip]), encoder.encode([clip]))
@@ -134,8 +134,8 @@ def test_vit_mae_sees_all_patches_each_time(folder_of) -> None:
     assert set(np.argsort(difference)[-4:]) == {0, 1, 2, 3}
 
 
-def test_dinov2_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) -> None:
-    """Trained at 518 pixels, used at 224: its position embeddings are made to fit."""
+def test_dinov2_uses_the_size_in_its_file(folder_of, tmp_path: Path) -> None:
+    """Position embeddings for 518 pixels are interpolated to 224 pixels."""
     folder = shutil.copytree(folder_of("dinov2"), tmp_path / "model")
     settings = {
         "do_center_crop": True,
@@ -148,7 +148,7 @@ def test_dinov2_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) ->
     assert encoder.encode([clip_of(8, height=28, width=40)]).shape == (1, 8, 9, 24)
 
 
-def test_dinov3_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) -> None:
+def test_dinov3_uses_the_size_in_its_file(folder_of, tmp_path: Path) -> None:
     """A square without a crop."""
     folder = shutil.copytree(folder_of("dinov3_vit"), tmp_path / "model")
     settings = {"size": {"height": 48, "width": 48}, "image_mean": [0.485, 0.456, 0.406]}
@@ -158,24 +158,24 @@ def test_dinov3_takes_the_size_that_its_file_names(folder_of, tmp_path: Path) ->
     assert encoder.encode([clip_of(8, height=48, width=90)]).shape == (1, 8, 36, 24)
 
 
-def test_settings_inside_a_processors_file_count(folder_of, tmp_path: Path) -> None:
-    """Newer models keep them there."""
+def test_nested_processor_settings_are_used(folder_of, tmp_path: Path) -> None:
+    """Newer models have these settings in the file of the processor."""
     folder = shutil.copytree(folder_of("vit"), tmp_path / "model")
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": {"image_mean": [0.25] * 3}}))
     preprocessing = visual_encoder(f"hf:{folder}").fingerprint()["preprocessing"]
     assert (preprocessing["mean"], preprocessing["source"]) == ([0.25] * 3, "the model's own file")
 
 
-def test_a_video_model_has_its_own_number_of_frames(folder_of) -> None:
-    """An option that cannot be had is refused, not dropped."""
+def test_video_models_have_a_fixed_number_of_frames(folder_of) -> None:
+    """An option for another number is an error, and is not ignored."""
     with pytest.raises(InputError, match="a fixed number of frames"):
         visual_encoder(f"hf:{folder_of('videomae')}", frames=32)
     with pytest.raises(InputError, match="1 to 1024"):
         visual_encoder(f"hf:{folder_of('vit')}", frames=0)
 
 
-def test_other_families_are_refused_with_the_nearest(tmp_path: Path) -> None:
-    """A text model, a folder without a model, a file, and a family that nobody knows."""
+def test_unknown_models_are_rejected(tmp_path: Path) -> None:
+    """A text model, a folder without a model, a file, and an unknown family."""
     transformers.ResNetConfig().save_pretrained(tmp_path / "resnet")
     with pytest.raises(InputError, match=r"unknown family of vision models 'resnet'.*dinov2.*videomae"):
         visual_encoder(f"hf:{tmp_path / 'resnet'}")
@@ -188,24 +188,22 @@ def test_other_families_are_refused_with_the_nearest(tmp_path: Path) -> None:
         visual_encoder(f"hf:{tmp_path / 'resnet'}")
 
 
-def test_a_folder_without_weights_is_refused(folder_of, tmp_path: Path) -> None:
-    """A download that broke off after config.json."""
+def test_folder_without_weights_is_rejected(folder_of, tmp_path: Path) -> None:
+    """The state after a download that was interrupted after config.json."""
     (tmp_path / "config.json").write_bytes((folder_of("vit") / "config.json").read_bytes())
     with pytest.raises(InputError, match="cannot be loaded"):
         visual_encoder(f"hf:{tmp_path}")
 
 
-def test_without_the_library_the_message_says_how_to_get_it(
-    folder_of, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The extra is optional."""
+def test_missing_transformers_is_an_error(folder_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is optional; the message has the command to install it."""
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(InputError, match=r"pip install 'avcil\[encoders\]'"):
         visual_encoder(f"hf:{folder_of('vit')}")
 
 
 class Hostile:
-    """Unpickled carelessly, it writes a file."""
+    """Writes a file if it is unpickled without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -214,8 +212,8 @@ class Hostile:
         return (Path.write_text, (self.path, "harm"))
 
 
-def test_weights_that_run_code_are_refused(folder_of, tmp_path: Path) -> None:
-    """Older models keep their weights in pickles; nothing that these name is called."""
+def test_weights_with_code_are_rejected(folder_of, tmp_path: Path) -> None:
+    """Older models have pickled weights; functions that these name are not called."""
     folder, harm = tmp_path / "model", tmp_path / "harm"
     folder.mkdir()
     shutil.copy(folder_of("vit") / "config.json", folder)
@@ -224,12 +222,12 @@ def test_weights_that_run_code_are_refused(folder_of, tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="may be malicious") as caught:
         visual_encoder(f"hf:{folder}")
-    assert "weights_only" not in str(caught.value)  # torch's advice is to load it all the same
+    assert "weights_only" not in str(caught.value)  # the message of torch suggests weights_only=False
     assert not harm.exists()
 
 
-def test_harmless_pickled_weights_are_taken(folder_of, tmp_path: Path) -> None:
-    """An older model without safetensors is the same model."""
+def test_plain_pickled_weights_are_loaded(folder_of, tmp_path: Path) -> None:
+    """An older model without safetensors gives the same tokens."""
     from safetensors.torch import load_file
 
     folder = tmp_path / "model"

@@ -1,4 +1,4 @@
-"""The filterbank against two independent ones: transformers' Kaldi mode, and plain loops."""
+"""The filter bank compared with transformers' Kaldi mode and with plain loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATES = [16_000, 11_430]
 
 
 def speech_like(length: int, rate: int, seed: int = 0) -> np.ndarray:
-    """Harmonics that glide, in noise, with a constant offset: (N,) float64."""
+    """Harmonics of changing frequency with noise and a constant offset: (N,) float64."""
     t = np.arange(length) / rate
     voice = sum(np.sin(2 * np.pi * k * (150 * t + 40 * t**2)) / k for k in range(1, 12))
     return 0.2 * voice + 0.01 * np.random.default_rng(seed).standard_normal(length) + 0.05
@@ -81,8 +81,8 @@ def in_plain_loops(waveform: np.ndarray, rate: int, fft: int = 512, bands: int =
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter")
 @pytest.mark.parametrize("rate", RATES)
-def test_it_equals_transformers_kaldi_mode(rate: int) -> None:
-    """Ten seconds, at the sample rates of both recipes; transformers' is float32 inside."""
+def test_equals_kaldi_mode_of_transformers(rate: int) -> None:
+    """Ten seconds at the sample rates of both variants; transformers computes in float32."""
     waveform = speech_like(10 * rate, rate)
     ours, theirs = fbank(waveform, rate), by_transformers(waveform, rate)
     assert ours.shape == theirs.shape
@@ -90,15 +90,15 @@ def test_it_equals_transformers_kaldi_mode(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_it_equals_the_definition_in_loops(rate: int) -> None:
-    """A tenth of a second, no FFT and no matrix of filters: the same to float64's rounding."""
+def test_equals_explicit_loops(rate: int) -> None:
+    """A tenth of a second, without FFT and filter matrix, to the rounding of float64."""
     waveform = speech_like(rate // 10, rate)
     assert np.abs(fbank(waveform, rate) - in_plain_loops(waveform, rate)).max() < 1e-9
 
 
 @settings(deadline=None, max_examples=15)
 @given(length=st.integers(1, 5000), level=st.sampled_from([0.0, 1e-4, 1.0]))
-def test_any_length_is_finite_and_counts_its_windows(length: int, level: float) -> None:
+def test_number_of_windows(length: int, level: float) -> None:
     """Windows are completely inside the audio; silence has the minimum value."""
     energies = fbank(level * np.random.default_rng(0).uniform(-1, 1, length), 16_000)
     assert energies.shape == (1 + max(0, length - 400) // 160, 128)
@@ -106,21 +106,21 @@ def test_any_length_is_finite_and_counts_its_windows(length: int, level: float) 
     assert np.isfinite(energies).all()
 
 
-def test_one_band_of_128_holds_no_bin_at_16_khz() -> None:
-    """A known gap of this filter bank: the band has the minimum value for any input."""
+def test_band_without_a_frequency_bin() -> None:
+    """A known property of this filter bank at 16 kHz: one of 128 bands always has the minimum value."""
     energies = fbank(speech_like(16_000, 16_000), 16_000)
     assert [band for band in range(128) if (energies[:, band] == math.log(FLOOR)).all()] == [3]
 
 
-def test_spectrograms_are_cut_or_filled_up_with_zeros() -> None:
-    """Ten seconds make 998 windows, the model sees 1024."""
+def test_spectrograms_are_truncated_or_zero_padded() -> None:
+    """Ten seconds give 998 windows; the model's input has 1024."""
     long, short = np.ones((1030, 2)), np.ones((998, 2))
     assert pad_or_trim(long, 1024).shape == (1024, 2)
     assert pad_or_trim(short, 1024).sum(axis=1).tolist() == [2.0] * 998 + [0.0] * 26
 
 
 @pytest.mark.parametrize("bad", [np.zeros(0), np.zeros((2, 100)), np.full(500, np.nan)])
-def test_unusable_sound_is_refused(bad: np.ndarray) -> None:
-    """No sample, two channels, and NaN each get a clear message."""
+def test_invalid_audio_is_rejected(bad: np.ndarray) -> None:
+    """No sample, two channels, and NaN each give a clear message."""
     with pytest.raises(InputError, match="example"):
         check_waveform(bad, "example")

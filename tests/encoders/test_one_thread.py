@@ -1,4 +1,4 @@
-"""Stored numbers do not depend on how many threads a machine gives to NumPy."""
+"""Features do not depend on the number of threads that NumPy uses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from avcil.encoders.patch_motion import PatchMotion
 
 
 def numpys_threads() -> int:
-    """Of the BLAS that NumPy came with; SciPy and PyTorch bring others."""
+    """The number of threads of NumPy's BLAS; SciPy and PyTorch have their own."""
     (result,) = (library for library in ThreadpoolController().info() if "numpy" in library["filepath"])
     return result["num_threads"]
 
 
 @pytest.fixture
 def two_threads():
-    """As on a machine with two cores."""
+    """Two threads, as on a machine with two cores."""
     with ThreadpoolController().limit(limits=2, user_api="blas"):
         yield
 
@@ -36,8 +36,8 @@ def encoded(encoder):
 
 
 @pytest.mark.parametrize("kind", [PatchMotion, LogMel])
-def test_built_in_encoders_give_the_same_bits_by_one_thread_and_by_two(kind):
-    """A cluster's nodes may have any number of cores."""
+def test_encoders_are_independent_of_thread_count(kind):
+    """The bits of features must be equal on machines with different numbers of cores."""
     result = []
     for threads in (1, 2):
         with ThreadpoolController().limit(limits=threads, user_api="blas"):
@@ -45,8 +45,8 @@ def test_built_in_encoders_give_the_same_bits_by_one_thread_and_by_two(kind):
     np.testing.assert_array_equal(*result)
 
 
-def test_the_limit_ends_with_the_last_of_those_inside(two_threads):
-    """Two threads encode at once: the one that leaves first does not give the other one two threads."""
+def test_limit_ends_with_the_last_thread(two_threads):
+    """Of two encoding threads, the first one to finish must not remove the limit of the other."""
     entered, leave = threading.Event(), threading.Event()
 
     def stay():
@@ -64,8 +64,8 @@ def test_the_limit_ends_with_the_last_of_those_inside(two_threads):
     assert numpys_threads() == 2
 
 
-def test_openmp_keeps_its_number(two_threads):
-    """PyTorch computes with OpenMP's threads, whose number is each thread's own: it is left alone."""
+def test_openmp_threads_are_unchanged(two_threads):
+    """PyTorch uses OpenMP, whose number of threads is a property of each thread."""
     seen = []
 
     def leave_last(entered, leave):
@@ -85,8 +85,8 @@ def test_openmp_keeps_its_number(two_threads):
     assert seen == [2]
 
 
-def test_where_each_thread_has_a_number_each_sets_its_own(two_threads, monkeypatch):
-    """As with OpenBLAS built on OpenMP: entering and leaving leave no count behind."""
+def test_limits_per_thread(two_threads, monkeypatch):
+    """With OpenBLAS built on OpenMP, each thread sets its own limit, and no counter is used."""
     libraries = ThreadpoolController().select(user_api="blas")
     monkeypatch.setattr(module, "_libraries", lambda: (libraries, True))
     with one_thread():
@@ -95,8 +95,8 @@ def test_where_each_thread_has_a_number_each_sets_its_own(two_threads, monkeypat
     assert numpys_threads() == 2
 
 
-def test_an_unknown_library_is_said(monkeypatch, capsys):
-    """Without a library to limit, the encoder works, and a warning explains the effect."""
+def test_unknown_blas_is_a_warning(monkeypatch, capsys):
+    """Without a supported library, the encoder works, and a warning explains the effect."""
     empty = ThreadpoolController().select(user_api="none")
     monkeypatch.setattr(module, "ThreadpoolController", lambda: empty)
     module._libraries.cache_clear()

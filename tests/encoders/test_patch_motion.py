@@ -1,4 +1,4 @@
-"""The built-in visual encoder: what moves how shows in the token where it moves."""
+"""The built-in visual encoder: features of motion in the token where it occurs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def texture(right: np.ndarray, down: np.ndarray) -> np.ndarray:
 
 
 def moving(change: str, frames: int = 5, pixels: int = 48) -> np.ndarray:
-    """Frames (F, P, P) of a texture in one of the four motions, a little a frame."""
+    """Frames (F, P, P) of a texture with one of the four motions, by a small amount per frame."""
     y, x = np.mgrid[0:pixels, 0:pixels] - (pixels - 1) / 2
     pictures = []
     for t in range(frames):
@@ -37,8 +37,8 @@ def frames_of(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("index", "change"), list(enumerate(["right", "down", "growth", "turn"])))
-def test_each_motion_is_found_with_its_sign(index: int, change: str) -> None:
-    """A known motion of the whole picture comes out as that motion, and little else."""
+def test_motion_features_have_the_right_sign(index: int, change: str) -> None:
+    """A known motion of the whole frame gives this feature with its sign, and small other ones."""
     grey = moving(change)
     gradients = (np.gradient(grey, axis=axis) for axis in (2, 1, 0))
     motion = similarity_motion(*gradients, cell_windows(48, 1))[1:-1].mean(axis=(0, 1))
@@ -48,8 +48,8 @@ def test_each_motion_is_found_with_its_sign(index: int, change: str) -> None:
 
 
 @pytest.mark.parametrize(("order", "lines"), [(1, 1), (2, 2), (3, 3)])
-def test_edge_symmetry_names_the_order(order: int, lines: int) -> None:
-    """Stripes are order 1, a grid of squares 2, of triangles 3, however they are turned."""
+def test_edge_symmetry_has_the_right_order(order: int, lines: int) -> None:
+    """Stripes have order 1, a grid of squares 2, of triangles 3, at any rotation."""
     y, x = np.mgrid[0:96, 0:96]
     angles = 0.3 + np.arange(lines) * np.pi / lines
     waves = [np.cos((x * np.cos(a) + y * np.sin(a)) / 5) ** 20 for a in angles]
@@ -62,8 +62,8 @@ def test_edge_symmetry_names_the_order(order: int, lines: int) -> None:
 
 @settings(deadline=None, max_examples=5)
 @given(height=st.integers(8, 90), width=st.integers(8, 90))
-def test_any_size_gives_finite_tokens(height: int, width: int) -> None:
-    """Frames come in all sizes and shapes."""
+def test_finite_tokens_for_any_size(height: int, width: int) -> None:
+    """Frames may have any size and aspect ratio."""
     tokens = ENCODER.encode([frames_of(0, height, width)])
     assert tokens.shape == (1, *ENCODER.token_grid, ENCODER.width)
     assert tokens.dtype == np.float32
@@ -71,20 +71,20 @@ def test_any_size_gives_finite_tokens(height: int, width: int) -> None:
     assert np.abs(tokens).max() < 1000
 
 
-def test_still_black_and_white_clips_are_finite() -> None:
-    """Nothing to see is no reason for NaN."""
+def test_static_and_uniform_frames_are_finite() -> None:
+    """Frames without motion or edges must not give NaN."""
     clips = [np.full((32, 64, 64, 3), value, np.uint8) for value in (0, 255)]
     assert np.isfinite(ENCODER.encode(clips)).all()
 
 
-def test_batch_equals_one_at_a_time_bit_for_bit() -> None:
-    """How clips are grouped into batches is no part of the features; sizes may differ within one."""
+def test_batch_equals_single_clips() -> None:
+    """The batch size does not change the bits; sizes of frames may differ in a batch."""
     clips = [frames_of(1), frames_of(2, 40, 40)]
     together = PatchMotion().encode(clips)
     assert np.array_equal(together, np.concatenate([ENCODER.encode([clip]) for clip in clips]))
 
 
-def test_the_token_where_something_moves_stands_out() -> None:
+def test_tokens_are_local() -> None:
     """A square moving in the upper left changes the tokens there, not those of the lower right."""
     clip = np.zeros((32, 100, 100, 3), np.uint8)
     for index in range(32):
@@ -103,14 +103,14 @@ def test_the_token_where_something_moves_stands_out() -> None:
         np.zeros((32, 4, 64, 3), np.uint8),
     ],
 )
-def test_unusable_frames_are_refused(bad: np.ndarray) -> None:
-    """Too few frames, no color, no bytes, too small: each gets a clear message."""
+def test_invalid_frames_are_rejected(bad: np.ndarray) -> None:
+    """Too few frames, no color, another dtype, and too small frames each give a clear message."""
     with pytest.raises(InputError, match="patch-motion"):
         ENCODER.encode([bad])
 
 
 @pytest.mark.parametrize("options", [{"frames": 12, "slices": 5}, {"cells": 0}, {"width": 10}])
-def test_wrong_options_are_refused(options: dict[str, int]) -> None:
-    """Options that do not fit each other are named with their values."""
+def test_invalid_options_are_rejected(options: dict[str, int]) -> None:
+    """The error for contradicting options has their values."""
     with pytest.raises(InputError, match="patch-motion"):
         PatchMotion(**options)

@@ -1,4 +1,4 @@
-"""PE-AV as a visual and as an audio encoder: what the model itself gives for the same frames and sound."""
+"""PE-AV as a visual and as an audio encoder, compared with the model of transformers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def saved(tmp_path_factory):
     return folder, save_tiny_pe_av(folder)
 
 
-def test_frames_become_tokens(saved):
-    """A token a frame, from the encoder that looks across frames; rebuilt from its fingerprint."""
+def test_tokens_equal_the_model(saved):
+    """One token per frame from the temporal encoder; equal after rebuilding from the fingerprint."""
     folder, model = saved
     encoder = visual_encoder(f"hf,frames=4:{folder}")
     assert (encoder.token_grid, encoder.spatial_grid, encoder.width) == ((4, 1), (1, 1), 24)
@@ -36,13 +36,13 @@ def test_frames_become_tokens(saved):
         expected = model.video_model.video_encoder(pixel_values_videos=pixels).last_hidden_state[0]
     tokens = encoder.encode([clip, clip[::-1]])
     np.testing.assert_allclose(tokens[0, :, 0], expected, atol=1e-5)
-    assert np.abs(tokens[1, ::-1] - tokens[0]).max() > 1e-4  # order counts
+    assert np.abs(tokens[1, ::-1] - tokens[0]).max() > 1e-4  # the order of frames matters
     again = from_fingerprint(json.loads(json.dumps(encoder.fingerprint())))
     assert np.array_equal(again.encode([clip]), encoder.encode([clip]))
 
 
-def test_sound_becomes_a_vector(saved):
-    """Of any length, 48 kHz, reflected at its end to whole hops of the codec."""
+def test_vector_equals_the_model(saved):
+    """Audio of any length at 48 kHz, padded by reflection to whole hops of the codec."""
     folder, model = saved
     encoder = audio_encoder(f"hf:{folder}")
     assert (encoder.sample_rate, encoder.width) == (48_000, 24)
@@ -60,8 +60,8 @@ def test_sound_becomes_a_vector(saved):
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
-def test_an_image_model_of_timm_is_named(saved, tmp_path):
-    """The published weights need timm for frames; without it, the error says so and lists what works."""
+def test_missing_timm_is_an_error(saved, tmp_path):
+    """The published weights need timm for frames; the error says so and lists available encoders."""
     pytest.importorskip("transformers")
     if "timm" in sys.modules:
         pytest.skip("timm is installed")

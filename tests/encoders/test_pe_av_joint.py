@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
 
 
 def fused(model, frames, waveform):
-    """States (L, D) and that of the class token (D,) of the model itself."""
+    """States (L, D) and state of the class token (D,) of the model of transformers."""
     pixels = torch.from_numpy(frames / 127.5 - 1).float().permute(0, 3, 1, 2)[None]
     with torch.no_grad():
         given = model.audio_video_encoder(
@@ -52,8 +52,8 @@ def fused(model, frames, waveform):
     return given.last_hidden_state[0].numpy(), given.pooler_output[0].numpy()
 
 
-def test_tokens_and_vector_are_those_of_the_audio_video_encoder(saved):
-    """Tokens are means of fused states over slices of time, the vector the class token; the batch changes neither."""
+def test_tokens_and_vector_equal_the_model(saved):
+    """Tokens are means of states over time slices, the vector is the class token, in any batch."""
     folder, model = saved
     encoder = joint_encoder(f"hf,frames=4:{folder}")
     assert (encoder.token_grid, encoder.spatial_grid, encoder.width) == ((4, 1), (1, 1), 24)
@@ -73,8 +73,8 @@ def test_tokens_and_vector_are_those_of_the_audio_video_encoder(saved):
     assert np.array_equal(alone[1][0], vectors[1])
 
 
-def test_tokens_and_vector_depend_on_both(saved):
-    """Other frames and another sound each change both, by more than the rounding of float32 does (1e-8)."""
+def test_outputs_depend_on_both_modalities(saved):
+    """Other frames or another audio change both outputs by more than float32 rounding (1e-8)."""
     encoder = joint_encoder(f"hf,frames=4:{saved[0]}")
     tokens, vectors = encoder.encode([FRAMES, 255 - FRAMES, FRAMES], [SOUND, SOUND, SOUND[::-1]])
     for other in (1, 2):
@@ -83,7 +83,7 @@ def test_tokens_and_vector_depend_on_both(saved):
 
 
 def test_weights_under_either_name(saved, tmp_path):
-    """A file may name the encoders of the single modalities as parts of the audio-video encoder."""
+    """A file may name the encoders of single modalities as parts of the audio-video encoder."""
     folder, _ = saved
     renamed = {
         re.sub(r"^(audio|video)_model\.\1_encoder", r"audio_video_encoder.embedder.\1_encoder", name): tensor
@@ -104,7 +104,7 @@ def test_weights_under_either_name(saved, tmp_path):
 
 
 def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> None:
-    """A square whose color, and a tone whose pitch, are those of class `number`."""
+    """A clip of class `number`, which determines the color of a square and the frequency of a tone."""
     frames = np.full((10, 32, 40, 3), 30, np.uint8)
     for time, frame in enumerate(frames):
         frame[8:24, 2 * time + take : 2 * time + take + 12] = (80 * number, 200, 255 - 80 * number)
@@ -114,7 +114,7 @@ def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> 
 
 @pytest.fixture(scope="module")
 def clip_list(tmp_path_factory) -> Path:
-    """Three classes of three training clips and two test clips, and one clip without sound."""
+    """Three classes of three training clips and two test clips, and one clip without audio."""
     folder = tmp_path_factory.mktemp("clips")
     rows = []
     for number, label in enumerate(("cat", "dog", "owl")):
@@ -130,7 +130,7 @@ def clip_list(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(avcil, saved, clip_list, tmp_path_factory) -> Path:
-    """The folder of a store `features` and of a run `blade` on it, by the command line."""
+    """The folder of a store `features` and a run `blade`, created by commands."""
     folder = tmp_path_factory.mktemp("run")
     store = folder / "features"
     assert avcil("extract", clip_list, "--out", store, "--joint", f"hf:{saved[0]}", "--workers", 1) == 0
@@ -138,8 +138,8 @@ def run(avcil, saved, clip_list, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_store_of_both(run, saved):
-    """One fingerprint for both modalities; the clip without sound is listed with the reason."""
+def test_store_of_a_joint_encoder(run, saved):
+    """Both modalities have one fingerprint; the clip without audio is listed with the reason."""
     store = FeatureStore(run / "features")
     assert (store.visual_shape, store.audio_width, len(store.clips)) == ((8, 1, 24), 24, 15)
     assert store.manifest.visual.encoder == store.manifest.audio.encoder
@@ -154,8 +154,9 @@ def test_a_store_of_both(run, saved):
     assert np.array_equal(features.audio[0], store.audio([0])[0].astype(np.float32))
 
 
-def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
-    """Complete clips are predicted, a clip without audio is an error; a recognizer learns a class and explains."""
+def test_predictions_from_clips(avcil, run, clip_list, tmp_path, capsys):
+    """Complete clips are predicted, a clip without audio is an error; a recognizer learns a class and
+    explains."""
     folder = clip_list.parent
     capsys.readouterr()
     names = ("cat4", "owl4", "mute")
@@ -176,7 +177,7 @@ def test_from_clips_to_answers(avcil, run, clip_list, tmp_path, capsys):
         recognizer.predict(ClipArrays(waveform=SOUND, sample_rate=48_000, clip_id="only sound"))
 
 
-def test_silence_is_a_sound(run, tmp_path):
+def test_silence_is_not_missing_audio(run, tmp_path):
     """Silence is encoded together with the frames: the prediction uses all features, not "frames alone"."""
     recognizer = Recognizer.load(run / "blade")
     path = tmp_path / "silent.mp4"
@@ -188,8 +189,8 @@ def test_silence_is_a_sound(run, tmp_path):
     assert features.is_joint
 
 
-def test_a_model_of_one_array_needs_both_modalities(run, clip_list):
-    """The audio vector is made of frames too."""
+def test_model_of_one_array_needs_both_modalities(run, clip_list):
+    """The audio vector also depends on the frames."""
     reader = ClipReader(FeatureStore(run / "features").manifest.to_dict(), modality=Modality.AUDIO)
     features = reader.features(clip_list.parent / "dog4.mp4")
     assert features.visual is None
@@ -198,7 +199,7 @@ def test_a_model_of_one_array_needs_both_modalities(run, clip_list):
         reader.features(clip_list.parent / "mute.mp4")
 
 
-def test_refusals(avcil, saved, clip_list, tmp_path, capsys):
+def test_unsupported_options_are_rejected(avcil, saved, clip_list, tmp_path, capsys):
     """Unsupported options of a joint encoder are errors before files are written."""
     hf = f"hf:{saved[0]}"
     clips = [Clip(clip_id="mute", path=clip_list.parent / "mute.mp4", label="cat", split="train")]
@@ -219,8 +220,8 @@ def test_refusals(avcil, saved, clip_list, tmp_path, capsys):
         extract(clips, tmp_path / "stopped", joint=hf, missing="fail", workers=1)
 
 
-def test_names(saved, tmp_path):
-    """One model of the family PE-AV, by `hf:`; another family and a combination are refused."""
+def test_names_of_joint_encoders(saved, tmp_path):
+    """`hf:` with a model of the family PE-AV; other families and combinations are rejected."""
     with pytest.raises(InputError, match="cannot be combined"):
         joint_encoder(f"hf:{saved[0]}+hf:{saved[0]}")
     with pytest.raises(InputError, match="unknown joint encoder 'log-mel'"):
@@ -234,8 +235,8 @@ def test_names(saved, tmp_path):
     assert not EncoderOptions(joint=joint_encoder(f"hf:{saved[0]}")).are_names
 
 
-def test_a_damaged_model_of_two_encoders(run):
-    """A joint encoder for one modality and another encoder for the other is no model that was saved."""
+def test_mixed_joint_and_single_encoders_are_rejected(run):
+    """A saved model cannot have a joint encoder for one modality and another encoder for the other."""
     manifest = FeatureStore(run / "features").manifest
     other = replace(manifest.audio, encoder={**manifest.audio.encoder, "weights": "0"})
     with pytest.raises(InputError, match="different encoders, one of which is joint"):
@@ -243,8 +244,8 @@ def test_a_damaged_model_of_two_encoders(run):
 
 
 @pytest.mark.parametrize("kind", ["joint", "audio"])
-def test_a_store_says_how_to_add_to_it(kind, run, saved, tmp_path):
-    """The message names the option and the encoder as the command takes it."""
+def test_error_names_the_encoder_option(kind, run, saved, tmp_path):
+    """The message has the option and the encoder in the syntax of the command."""
     store = run / "features"
     clip = FeatureStore(store).clips[0]
     clips = [Clip(clip_id="a", path=Path(clip.path), label="cat", split="train")]

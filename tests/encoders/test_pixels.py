@@ -1,4 +1,4 @@
-"""Own preprocessing against the processors that are published with the models."""
+"""Preprocessing of frames compared with the processors that are published with the models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEAN, STD = NORMALIZATIONS["imagenet"]
 
 
 def frames_of(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth pictures uint8 (2, H, W, 3), as photographs are."""
+    """Smooth images, like photographs: uint8 (2, H, W, 3)."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
     return np.stack(
@@ -63,31 +63,31 @@ def test_pixels_equal_the_published_processor(name: str, size: tuple[int, int]) 
 
 @settings(deadline=None, max_examples=20)
 @given(height=st.integers(1, 80), width=st.integers(1, 80), fit=st.sampled_from(["crop", "squash"]))
-def test_any_size_is_brought_to_the_models(height: int, width: int, fit: str) -> None:
-    """Frames come in all sizes; the model's is one."""
+def test_any_size_is_resized(height: int, width: int, fit: str) -> None:
+    """Frames of any size are resized to the size of the model."""
     pixels = FramePreprocessing(side=16, short_side=20, fit=fit, mean=MEAN, std=STD)
     batch = pixels.batch([np.full((2, height, width, 3), 77, np.uint8)], "example")
     assert batch.shape == (1, 2, 16, 16, 3)
     assert (batch == 77).all()
 
 
-def test_the_center_is_kept() -> None:
-    """A wide picture loses its left and right alike."""
+def test_center_crop() -> None:
+    """A wide frame is cropped equally on the left and the right."""
     clip = np.zeros((1, 16, 48, 3), np.uint8)
     clip[:, :, 16:32] = 255
     pixels = FramePreprocessing(side=16, short_side=16, mean=MEAN, std=STD)
     assert (pixels.batch([clip], "example") == 255).all()
 
 
-def test_without_a_file_the_published_figures_are_named() -> None:
+def test_published_values_without_a_file() -> None:
     """The fingerprint contains the source of mean and standard deviation."""
     pixels = from_processor(None, side=16, accepts_other_sizes=False, fit="crop", normalization="clip")
     assert pixels.to_dict()["source"] == "published: clip"
     assert pixels.mean == NORMALIZATIONS["clip"][0]
 
 
-def test_impossible_sizes_and_frames_are_refused() -> None:
-    """A crop larger than the picture; floats, greys and no frames at all."""
+def test_invalid_sizes_and_frames_are_rejected() -> None:
+    """A crop larger than the frame, float values, gray frames, and no frames."""
     with pytest.raises(InputError, match="are smaller than the crop"):
         FramePreprocessing(side=32, short_side=16, mean=MEAN, std=STD)
     pixels = FramePreprocessing(side=16, short_side=16, mean=MEAN, std=STD)

@@ -17,15 +17,15 @@ def built() -> list:
     return [visual_encoder("patch-motion", cells=3), audio_encoder("log-mel", bands=40)]
 
 
-def test_every_name_leads_to_an_encoder_of_that_name() -> None:
-    """The tables point at classes that exist."""
+def test_names_match_the_encoders() -> None:
+    """Each name in the tables builds an encoder with this name."""
     for places in (VISUAL, AUDIO):
         for name, (module, attribute) in places.items():
             assert getattr(importlib.import_module(module), attribute).name == name
 
 
-def test_fingerprint_survives_json_and_rebuilds_the_encoder() -> None:
-    """A store names its encoder in JSON."""
+def test_fingerprint_rebuilds_the_encoder() -> None:
+    """A store has the fingerprint of its encoder in JSON."""
     for encoder in built():
         fingerprint = json.loads(json.dumps(encoder.fingerprint()))
         again = from_fingerprint(fingerprint)
@@ -34,29 +34,29 @@ def test_fingerprint_survives_json_and_rebuilds_the_encoder() -> None:
 
 
 def test_options_change_the_fingerprint() -> None:
-    """Two stores that differ must not look alike."""
+    """Stores with different features must have different fingerprints."""
     assert (
         visual_encoder("patch-motion").fingerprint() != visual_encoder("patch-motion", cells=3).fingerprint()
     )
 
 
 @pytest.mark.parametrize("change", [{"version": 99}, {"weights": "0" * 64}])
-def test_what_cannot_be_rebuilt_is_refused(change: dict) -> None:
-    """Another version or other weights would give features that the model has never seen."""
+def test_other_versions_or_weights_are_rejected(change: dict) -> None:
+    """They would give other features than those of the training."""
     for encoder in built():
         with pytest.raises(InputError, match="another encoder"):
             from_fingerprint(encoder.fingerprint() | change)
 
 
 @pytest.mark.parametrize("fingerprint", [{}, {"name": "log-mel"}])
-def test_a_torn_fingerprint_is_refused(fingerprint: dict) -> None:
+def test_incomplete_fingerprints_are_rejected(fingerprint: dict) -> None:
     """A manifest without its encoder cannot be used."""
     with pytest.raises(InputError, match="lacks"):
         from_fingerprint(fingerprint)
 
 
-def test_unknown_names_and_options_come_with_the_nearest() -> None:
-    """One grammar for all unknown names."""
+def test_unknown_names_and_options() -> None:
+    """Errors have one form and contain the most similar name."""
     with pytest.raises(InputError, match="did you mean patch-motion"):
         visual_encoder("patch-moton")
     with pytest.raises(InputError, match="did you mean log-mel"):
@@ -65,7 +65,7 @@ def test_unknown_names_and_options_come_with_the_nearest() -> None:
         audio_encoder("log-mel", band=3)
 
 
-def test_importing_the_registry_is_light() -> None:
-    """`--help` lists the names without waiting for torch."""
+def test_registry_imports_no_heavy_packages() -> None:
+    """`--help` lists the names and must not import torch."""
     code = "import sys, avcil.encoders.registry; assert not {'torch', 'av'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

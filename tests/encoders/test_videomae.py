@@ -1,4 +1,4 @@
-"""VideoMAE through the real loading path, against its architecture written out from the paper."""
+"""VideoMAE loaded from files, compared with an independent implementation of its architecture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def encoder(videomae_folder: Path):
 
 
 def transcribed(weights: dict[str, torch.Tensor], clip: np.ndarray, heads: int = 3) -> torch.Tensor:
-    """Tokens (F / 2 * h * w, D) in float64 of a clip (F, 32, W, 3), from the weights as stored on disk."""
+    """Tokens (F / 2 * h * w, D) in float64 of a clip (F, 32, W, 3), from the weights in the file."""
     w = {key.removeprefix("videomae."): value.double() for key, value in weights.items()}
     left = (clip.shape[2] - 32) // 2
     pixels = torch.from_numpy((clip[:, :, left : left + 32] / 255.0 - MEAN) / STD)  # (F, 32, 32, 3)
@@ -66,7 +66,7 @@ def normed(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tens
 
 
 def sinusoids(count: int, width: int) -> torch.Tensor:
-    """sin of even channels and cos of odd ones, of position / 10000 ** (2 floor(j / 2) / D)."""
+    """sin for even and cos for odd channels j of position / 10000 ** (2 floor(j / 2) / D)."""
     table = torch.zeros(count, width, dtype=torch.float64)
     for position in range(count):
         for j in range(width):
@@ -75,8 +75,8 @@ def sinusoids(count: int, width: int) -> torch.Tensor:
     return table
 
 
-def test_tokens_equal_the_architecture_written_out(encoder, videomae_folder: Path) -> None:
-    """FramePreprocessing, position embeddings, q and v biases, norms and the order of tokens are as published."""
+def test_tokens_equal_an_independent_implementation(encoder, videomae_folder: Path) -> None:
+    """Preprocessing, position embeddings, q and v biases, norms and the order of tokens are as published."""
     clip = noise(1, 4)
     expected = transcribed(load_file(videomae_folder / "model.safetensors"), clip)
     tokens = encoder.encode([clip])
@@ -85,8 +85,8 @@ def test_tokens_equal_the_architecture_written_out(encoder, videomae_folder: Pat
     assert np.abs(tokens[0].reshape(8, 24) - expected.numpy()).max() < 2e-5
 
 
-def test_same_clips_same_bits_and_batches_do_not_matter(encoder) -> None:
-    """How clips are grouped changes no more than the last bits."""
+def test_deterministic_and_independent_of_batches(encoder) -> None:
+    """Equal clips give equal bits; other batches change only the rounding."""
     clips = [noise(seed, 4, width=width) for seed, width in ((1, 45), (2, 32), (3, 90))]
     together = encoder.encode(clips)
     assert np.array_equal(together, encoder.encode(clips))
@@ -95,8 +95,8 @@ def test_same_clips_same_bits_and_batches_do_not_matter(encoder) -> None:
     assert encoder.encode([]).shape == (0, 2, 4, 24)
 
 
-def test_it_asks_for_what_was_published(encoder) -> None:
-    """Frames and short side come from the model, the pixels' mean and deviation are ImageNet's."""
+def test_published_preprocessing(encoder) -> None:
+    """Number of frames and size are those of the model; mean and standard deviation those of ImageNet."""
     assert (encoder.frames, encoder.short_side, encoder.frame_choice) == (4, 32, "slice-centres")
     preprocessing = encoder.fingerprint()["preprocessing"]
     assert (preprocessing["mean"], preprocessing["std"], preprocessing["fit"]) == (
@@ -106,8 +106,8 @@ def test_it_asks_for_what_was_published(encoder) -> None:
     )
 
 
-def test_a_processor_file_cannot_change_videomae_base(videomae_folder: Path, tmp_path: Path) -> None:
-    """Under its own name the published figures hold; under hf: the model's file counts."""
+def test_videomae_base_ignores_the_processor_file(videomae_folder: Path, tmp_path: Path) -> None:
+    """`videomae-base` uses the published values; `hf:` uses the file of the model."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")
     settings = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 40, "do_center_crop": True}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -117,8 +117,8 @@ def test_a_processor_file_cannot_change_videomae_base(videomae_folder: Path, tmp
     assert not np.allclose(named.encode([clip]), generic.encode([clip]), atol=1e-2)
 
 
-def test_the_fingerprint_rebuilds_it(encoder) -> None:
-    """A store names its encoder in JSON; the variant is part of it, the device is not."""
+def test_fingerprint_rebuilds_the_encoder(encoder) -> None:
+    """A store has it in JSON; it contains the variant and not the device."""
     fingerprint = json.loads(json.dumps(encoder.fingerprint()))
     again = from_fingerprint(fingerprint)
     assert again.fingerprint() == fingerprint
@@ -128,8 +128,8 @@ def test_the_fingerprint_rebuilds_it(encoder) -> None:
     assert script.fingerprint() != fingerprint
 
 
-def test_other_weights_are_noticed(videomae_folder: Path, tmp_path: Path) -> None:
-    """The same folder name with other weights would give features that a model has never seen."""
+def test_other_weights_are_rejected(videomae_folder: Path, tmp_path: Path) -> None:
+    """The same folder with other weights would give other features than those of the training."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")
     before = visual_encoder(f"videomae-base:{folder}").fingerprint()
     weights = load_file(folder / "model.safetensors")
@@ -139,10 +139,10 @@ def test_other_weights_are_noticed(videomae_folder: Path, tmp_path: Path) -> Non
         from_fingerprint(before)
 
 
-def test_moved_weights_are_found_through_the_variable(
+def test_environment_variable_for_moved_weights(
     videomae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recognizer that travels to another machine names a folder that is not there."""
+    """On another machine, the folder in the fingerprint may not exist."""
     folder = shutil.copytree(videomae_folder, tmp_path / "here" / "model")
     fingerprint = visual_encoder(f"videomae-base:{folder}").fingerprint()
     (tmp_path / "here").rename(tmp_path / "there")
@@ -152,10 +152,10 @@ def test_moved_weights_are_found_through_the_variable(
     assert from_fingerprint(fingerprint).fingerprint() == fingerprint
 
 
-def test_a_relative_path_holds_from_any_folder(
+def test_relative_paths_are_stored_as_absolute(
     videomae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recognizer is used from another folder than the one in which its features were made."""
+    """A recognizer may be used in another working directory than the extraction."""
     monkeypatch.chdir(videomae_folder.parent)
     fingerprint = visual_encoder(f"videomae-base:{videomae_folder.name}").fingerprint()
     monkeypatch.chdir(tmp_path)
@@ -163,7 +163,7 @@ def test_a_relative_path_holds_from_any_folder(
 
 
 def test_missing_weights_are_an_error(videomae_folder: Path, tmp_path: Path) -> None:
-    """Half a checkpoint must not be filled up with random numbers."""
+    """Missing weights must not be initialized at random."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     del weights["videomae.encoder.layer.1.output.dense.weight"]
@@ -173,7 +173,7 @@ def test_missing_weights_are_an_error(videomae_folder: Path, tmp_path: Path) -> 
 
 
 def test_weights_of_another_shape_are_an_error(videomae_folder: Path, tmp_path: Path) -> None:
-    """A config that belongs to another model must not be accepted."""
+    """The config of another model is an error."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
@@ -181,8 +181,8 @@ def test_weights_of_another_shape_are_an_error(videomae_folder: Path, tmp_path: 
         visual_encoder(f"videomae-base:{folder}")
 
 
-def test_a_fine_tuned_model_is_refused_by_name(videomae_folder: Path, tmp_path: Path) -> None:
-    """It has no final LayerNorm; hf: takes it as it is."""
+def test_fine_tuned_model_is_rejected(videomae_folder: Path, tmp_path: Path) -> None:
+    """It has no final LayerNorm; the error refers to `hf:`, which loads it."""
     folder = shutil.copytree(videomae_folder, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"use_mean_pooling": True}))
@@ -191,8 +191,8 @@ def test_a_fine_tuned_model_is_refused_by_name(videomae_folder: Path, tmp_path: 
     assert visual_encoder(f"hf:{folder}").token_grid == (2, 4)
 
 
-def test_a_wrong_number_of_frames_is_refused(encoder) -> None:
-    """The position embeddings are for its own number."""
+def test_wrong_number_of_frames_is_rejected(encoder) -> None:
+    """The position embeddings have a fixed number of frames."""
     with pytest.raises(InputError, match="needs 4 frames"):
         encoder.encode([noise(1, 6)])
 
@@ -207,13 +207,13 @@ def test_a_wrong_number_of_frames_is_refused(encoder) -> None:
         ("patch-motion:/weights", "option of encoder 'patch-motion': 'source'"),
     ],
 )
-def test_what_cannot_be_had_is_said_plainly(name: str, says: str) -> None:
+def test_unavailable_sources_are_errors(name: str, says: str) -> None:
     """Each message says what to do next."""
     with pytest.raises(InputError, match=says):
         visual_encoder(name)
 
 
-def test_a_gpu_that_is_not_there_is_refused(videomae_folder: Path) -> None:
-    """No silent fall back to the processor."""
+def test_missing_gpu_is_an_error(videomae_folder: Path) -> None:
+    """The encoder does not use the CPU instead."""
     with pytest.raises(InputError, match="cuda:97"):
         visual_encoder(f"videomae-base:{videomae_folder}", device="cuda:97")

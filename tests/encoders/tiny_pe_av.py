@@ -1,4 +1,5 @@
-"""A small PE-AV of random weights, whose frames go through a ViT of transformers: its own image model needs timm."""
+"""A small PE-AV with random weights and a ViT of transformers for frames: the published image model needs
+timm."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ CODEC = {"encoder_hidden_size": 4, "downsampling_ratios": [2, 4], "codebook_dim"
 
 
 def save_tiny_pe_av(folder: Path) -> transformers.PeAudioVideoModel:
-    """Save the model in a folder, and return it."""
+    """Save the model in a folder and return it."""
     config = transformers.PeAudioVideoConfig(
         text_config={"model_type": "modernbert", **TEXT},
         audio_video_config={
