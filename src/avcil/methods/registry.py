@@ -40,9 +40,9 @@ def _check_names(method: type[Method], name: str) -> None:
 
 
 METHODS = ClassRegistry(
-    "avcil.methods",
-    Path(__file__).parent,
-    {"base", "exemplars", "model", "registry", "step"},
+    package="avcil.methods",
+    folder=Path(__file__).parent,
+    others={"base", "exemplars", "model", "registry", "step"},
     noun="method",
     base="Method",
     check=_check_names,

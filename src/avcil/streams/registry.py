@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 DEFAULT = "class-incremental"
 STREAMS = ClassRegistry(
-    "avcil.streams", Path(__file__).parent, {"base", "registry"}, noun="stream", base="StreamType"
+    package="avcil.streams",
+    folder=Path(__file__).parent,
+    others={"base", "registry"},
+    noun="stream",
+    base="StreamType",
 )
 
 

@@ -17,6 +17,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -27,30 +28,22 @@ from avcil.errors import InputError, unknown_name
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClassRegistry:
-    """The classes of a package of avcil, and those that installed packages register as entry points.
+    """The classes of a package of avcil, and those that installed packages register as entry points."""
 
-    Args:
-        package: Name of the package and of the group of entry points, such as "avcil.methods".
-        folder: Its folder. A file `some_name.py` has the class "some-name"; files that begin with "_" do not count.
-        others: Further modules without such a class.
-        noun: What a class is, for messages, such as "method".
-        base: Name of the base class, in the module `base` of the package.
-        check: Called with a class and its name; raises InputError if it cannot be used.
-    """
-
-    def __init__(
-        self,
-        package: str,
-        folder: Path,
-        others: Collection[str],
-        *,
-        noun: str,
-        base: str,
-        check: Callable[[Any, str], None] = lambda found, name: None,
-    ) -> None:
-        self.package, self.folder, self.others = package, folder, others
-        self.noun, self._base_name, self._check = noun, base, check
+    package: str
+    """Name of the package and of the group of entry points, such as "avcil.methods"."""
+    folder: Path
+    """Its folder. A file `some_name.py` has the class "some-name"; files that begin with "_" do not count."""
+    others: Collection[str]
+    """Further modules without such a class."""
+    noun: str
+    """What a class is, for messages, such as "method"."""
+    base: str
+    """Name of the base class, in the module `base` of the package."""
+    check: Callable[[Any, str], None] = lambda found, name: None
+    """Called with a class and its name; raises InputError if it cannot be used."""
 
     def builtin_names(self) -> list[str]:
         """Names of the classes that come with avcil, sorted; imports none of them."""
@@ -95,7 +88,7 @@ class ClassRegistry:
 
     def only_class(self, module: Any, name: str) -> Any:
         """The class that a module defines; InputError, beginning with `name`, unless it is exactly one."""
-        base = self._base()
+        base = self._base_class()
         classes = [
             value
             for value in vars(module).values()
@@ -105,11 +98,11 @@ class ClassRegistry:
             raise InputError(
                 f"{name} must define exactly one class deriving from {base.__name__}; it defines {len(classes)}"
             )
-        self._check(classes[0], name)
+        self.check(classes[0], name)
         return classes[0]
 
-    def _base(self) -> type:
-        base: type = getattr(importlib.import_module(f"{self.package}.base"), self._base_name)
+    def _base_class(self) -> type:
+        base: type = getattr(importlib.import_module(f"{self.package}.base"), self.base)
         return base
 
     def described(self, name: str, summary: str) -> str:
@@ -122,7 +115,7 @@ class ClassRegistry:
 
     def _load(self, entry: EntryPoint, name: str) -> Any:
         """Import a class of an installed package; its attribute `name` must be `name` if it has one."""
-        base = self._base()
+        base = self._base_class()
         try:
             loaded = entry.load()
         except Exception as error:  # the code of the package may raise anything
@@ -140,7 +133,7 @@ class ClassRegistry:
                 f"{self._title(entry)}: the attribute name of the class is {own_name!r}; it must be {name!r}, as in "
                 "the entry point"
             )
-        self._check(loaded, name)
+        self.check(loaded, name)
         return loaded
 
     def _entries(self) -> tuple[EntryPoint, ...]:
