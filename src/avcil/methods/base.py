@@ -1,7 +1,7 @@
 """Base classes of methods: loss, rehearsal and classifier. The training loop is in `training`.
 
-B clips of a batch, T time slices, S spatial tokens, C classes. `avcil.methods.step` has what a method
-sees of a training step.
+B clips of a batch, T time slices, S spatial tokens, C classes. `avcil.methods.step` has what a method sees of a step;
+`Batch` and `Step` can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ Rehearsal = Literal["none", "random", "herding"]
 """How exemplars are selected."""
 Batching = Literal["new", "paired", "mixed", "all"]
 """Composition of a batch: new clips; new clips plus exemplars; both shuffled together; the clips of all steps."""
-
-
 ExemplarBatches = Literal["reshuffled", "repeated"]
 """Exemplar batches of an epoch after all exemplars were used: shuffled again, or the same batches in the same order, as
 in the authors' code."""
