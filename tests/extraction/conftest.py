@@ -1,4 +1,4 @@
-"""Small real clips, and the store that one undisturbed process makes of them."""
+"""Small real clips, and the store of an extraction in one process without interruption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT = 10
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    """Ten clips of a square that moves, with a tone."""
+    """Ten clips of a moving square with a tone."""
     folder = tmp_path_factory.mktemp("clips")
     made = []
     for number in range(COUNT):
@@ -31,7 +31,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 @pytest.fixture(scope="session")
 def whole(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """All of them, by one process, read by threads."""
+    """All clips, extracted by one process with reading threads."""
     out = tmp_path_factory.mktemp("whole") / "store"
     extract(clips, out, batch_size=2, isolate=False, visual="patch-motion", audio="log-mel")
     return FeatureStore(out)

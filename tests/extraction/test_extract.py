@@ -1,8 +1,6 @@
-"""Extraction: every clip ends as stored or listed, and an interruption leaves no trace in the result.
-
-The media and the encoders here are stand-ins: a clip's numbers come from its file's name, a name that holds a
-word such as "silent" behaves so. Shapes: frames (2, 4, 4, 3), sound (8,), tokens (2, 1, 3), vector (4,).
-"""
+"""Extraction: every clip is stored or reported, and an interruption does not change the result.  Media and
+encoders are replaced: features of a clip depend on its file name, and a name that contains a word such as
+"silent" selects a behavior. Shapes: frames (2, 4, 4, 3), audio (8,), tokens (2, 1, 3), vector (4,)."""
 
 import subprocess
 import sys
@@ -81,8 +79,9 @@ def go(out, clips, **options):
     return run(clips, out, visual=Tokens(), audio=Vector(), isolate=False, **options)
 
 
-def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
-    """Damaged files, missing tracks, a failing encoder: other clips are stored, and the report lists the failures."""
+def test_each_clip_is_stored_or_reported(tmp_path):
+    """For damaged files, missing tracks and a failing encoder, other clips are stored, and the report has the
+    reasons."""
     names = ["1", "2silent", "3blind", "4gone", "5odd", "13", "6short", "7"]
     report = go(tmp_path / "f", clips_of(*names))
     held = FeatureStore(tmp_path / "f")
@@ -111,8 +110,8 @@ def test_each_clip_is_stored_or_listed_with_its_reason(tmp_path):
         assert message in report.text()
 
 
-def test_values_too_large_are_listed(tmp_path):
-    """A value that float16 cannot hold fails its batch's clips one by one, not the extraction."""
+def test_too_large_values_are_reported(tmp_path):
+    """A value beyond float16 fails this clip of the batch and not the others."""
     report = go(tmp_path, clips_of("1", "17"), batch_size=1)
     assert [(f.clip_id, "more than the maximum of float16" in f.reason) for f in report.failed] == [
         ("17", True)
@@ -120,8 +119,8 @@ def test_values_too_large_are_listed(tmp_path):
     assert not go(tmp_path / "wide", clips_of("1", "17"), batch_size=1, dtype="float32").failed
 
 
-def test_keep_and_fail(tmp_path):
-    """keep stores clips that lack one modality, marked; fail stops and keeps what was made."""
+def test_missing_modality_keep_and_fail(tmp_path):
+    """keep stores clips that lack a modality, with a mark; fail stops and keeps the stored clips."""
     names = ["1", "2silent", "3blind", "4gone", "5"]
     report = go(tmp_path / "keep", clips_of(*names), missing="keep")
     held = FeatureStore(tmp_path / "keep")
@@ -135,14 +134,14 @@ def test_keep_and_fail(tmp_path):
     assert presence.visual.tolist() == [False, True, True]
     assert presence.audio.tolist() == [True, True, False]
     assert [f.clip_id for f in report.failed] == ["4gone"]
-    for _ in range(2):  # the same command again stops again, it does not leave the clip out
+    for _ in range(2):  # the same command stops again and does not skip the clip
         with pytest.raises(InputError, match=r"'2silent'.*no audio track.*--missing skip or keep"):
             go(tmp_path / "fail", clips_of(*names), missing="fail", batch_size=1)
     assert [c.clip_id for c in FeatureStore(tmp_path / "fail").clips] == ["1"]
 
 
-def test_the_same_command_again(tmp_path):
-    """Stored clips are not read again, failed ones only on request."""
+def test_repeated_command(tmp_path):
+    """Stored clips are not read again, failed ones only if requested."""
     names = ["1", "2silent", "3"]
     go(tmp_path, clips_of(*names))
     mark = FeatureStore(tmp_path).fingerprint
@@ -154,8 +153,8 @@ def test_the_same_command_again(tmp_path):
     assert (tried.not_tried, len(tried.failed)) == (0, 1)
 
 
-def test_a_mended_file_is_stored_on_retry(tmp_path, monkeypatch):
-    """It leaves the list of failures."""
+def test_repaired_file_is_stored_on_retry(tmp_path, monkeypatch):
+    """It is removed from the list of failures."""
     clips = clips_of("1", "2silent")
     go(tmp_path, clips)
     monkeypatch.setattr("avcil.media.read_clip", lambda path, **o: fake_read_clip("2", **o))
@@ -165,7 +164,7 @@ def test_a_mended_file_is_stored_on_retry(tmp_path, monkeypatch):
 
 
 def test_batches_do_not_depend_on_interruptions(tmp_path, monkeypatch):
-    """An encoder whose numbers depend on the batch gives the same after a stop from the keyboard."""
+    """An encoder that depends on the batch gives the same features after Ctrl-C."""
 
     class Mean(Vector):
         def encode(self, clips):
@@ -189,16 +188,16 @@ def test_batches_do_not_depend_on_interruptions(tmp_path, monkeypatch):
     assert FeatureStore(tmp_path / "parts").fingerprint == FeatureStore(tmp_path / "whole").fingerprint
 
 
-def test_nothing_usable_is_an_error_with_the_reasons(tmp_path):
-    """A store of nothing would only fail later."""
+def test_no_usable_clip_is_an_error(tmp_path):
+    """The error has the reasons; an empty store would fail later."""
     with pytest.raises(
         InputError, match=r"no clip could be stored(.|\n)*2  no audio track(.|\n)*--retry-failed"
     ):
         go(tmp_path, clips_of("1silent", "2silent"))
 
 
-def test_a_list_that_contradicts_the_store(tmp_path):
-    """The label of a stored clip cannot be changed behind its back."""
+def test_changed_label_of_a_stored_clip(tmp_path):
+    """A clip list with another label than the store is an error."""
     go(tmp_path, clips_of("1", "2"))
     with pytest.raises(
         InputError, match=r"clip '2' is stored in .* with label 'b', but the clip list now says 'a'"
@@ -208,7 +207,7 @@ def test_a_list_that_contradicts_the_store(tmp_path):
 
 @pytest.mark.parametrize("modality", ["visual", "audio"])
 def test_unused_modality_is_not_read(tmp_path, modality):
-    """With the other set to none, clips without it are fine."""
+    """With one modality set to none, clips without it are stored."""
     encoders = {"visual": "none", "audio": "none"} | {
         modality: {"visual": Tokens(), "audio": Vector()}[modality]
     }
@@ -232,15 +231,15 @@ def test_unused_modality_is_not_read(tmp_path, modality):
         ({"shard_size": 0}, "shard_size must be 1 or more"),
     ],
 )
-def test_arguments_that_cannot_be_used(tmp_path, options, message):
-    """Nothing is made before they are checked."""
+def test_invalid_arguments(tmp_path, options, message):
+    """They are checked before anything is written."""
     with pytest.raises(InputError, match=message):
         run(clips_of("1"), tmp_path / "f", **({"visual": Tokens(), "audio": Vector()} | options))
     assert not (tmp_path / "f").exists()
 
 
-def test_memory_is_bounded(tmp_path, monkeypatch):
-    """Reading does not run ahead of encoding without limit."""
+def test_memory_is_limited(tmp_path, monkeypatch):
+    """The number of clips that are read before encoding is limited."""
     read, ahead = [], []
     monkeypatch.setattr(
         "avcil.media.read_clip", lambda path, **o: read.append(path) or fake_read_clip(path, **o)
@@ -266,8 +265,8 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     assert max(ahead) <= 4 + 3 + 1
 
 
-def test_writers_leave_no_lock(tmp_path):
-    """Nothing but the store stays on the disk."""
+def test_no_lock_file_remains(tmp_path):
+    """Only the store remains on the disk."""
     go(tmp_path, clips_of("1", "2"))
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert {name for name in names if not name.endswith(".safetensors")} == {"manifest.json", "index.jsonl"}
@@ -302,21 +301,21 @@ KILL_NAMES = ["21", "22silent", *map(str, range(23, 35)), "35gone", "36"]
 
 
 def extract_and_die(out, point):
-    """Extract in another process that kills itself before the `point`th change on the disk (0 is never)."""
+    """Extract in another process that kills itself before the change number `point` on the disk (0 is never)."""
     command = [sys.executable, "-c", textwrap.dedent(KILLED), __file__, str(out), str(point)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The store of an undisturbed extraction, and how many changes on the disk it took."""
+    """The store of an uninterrupted extraction, and its number of changes on the disk."""
     out = tmp_path_factory.mktemp("whole") / "f"
     return out, int(extract_and_die(out, 0).stdout)
 
 
 @pytest.mark.parametrize("part", [0.03, 0.2, 0.45, 0.7, 0.97])
-def test_killed_anywhere_the_same_command_gives_the_same_store(tmp_path, whole, part):
-    """SIGKILL between two changes on the disk; the same command again, killed again; then undisturbed."""
+def test_kill_at_any_change_and_resume(tmp_path, whole, part):
+    """After SIGKILL between any two changes on the disk, twice, the same command gives the same store."""
     undisturbed, changes = whole
     for point in (max(1, round(part * changes)), 5):
         assert extract_and_die(tmp_path, point).returncode == -9

@@ -1,4 +1,4 @@
-"""Extraction on real small files: readers that die, hang or eat memory; parts; batch sizes."""
+"""Extraction of small real files: readers that crash, hang or use too much memory; parts; batch sizes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SMALL = {"visual": "patch-motion", "audio": "log-mel"}
 WANTED = DecodeSpec(frames=4, short_side=32, sample_rate=16_000)
 
 
-def test_readers_apart_read_what_threads_read(clips, whole, tmp_path):
-    """Same numbers; readers are gone afterwards."""
+def test_reader_processes_equal_threads(clips, whole, tmp_path):
+    """The features are equal, and no reader process remains."""
     extract(clips, tmp_path / "s", batch_size=2, workers=3, **SMALL)
     assert FeatureStore(tmp_path / "s").fingerprint == whole.fingerprint
     assert not _readers_of(os.getpid())
@@ -49,9 +49,9 @@ def _readers_of(parent: int) -> list[str]:
     return result
 
 
-def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
-    """Killed while it reads: the clip gets the reason, the next one another reader. Killed between clips: no clip
-    notices."""
+def test_killed_reader_fails_only_its_clip(clips):
+    """If killed during a clip, this clip is reported and a new reader continues. If killed between clips, no
+    clip fails."""
     reader = ReaderProcess(ReadLimits())
     try:
         assert read_one(clips[0], WANTED, reader=reader).frames.shape[0] == 4
@@ -67,8 +67,8 @@ def test_a_reader_that_is_killed_costs_its_clip_alone(clips):
         reader.close()
 
 
-def test_a_reader_that_is_silent_is_given_up(clips):
-    """A reader stopped in its tracks, as by a call that never ends: the clip is listed, the job goes on."""
+def test_stopped_reader_is_replaced(clips):
+    """A reader that does not respond is ended: its clip is reported, and the extraction continues."""
     reader = ReaderProcess(ReadLimits(seconds=0.3, grace_seconds=0.2))
     try:
         read_one(clips[0], WANTED, reader=reader)
@@ -81,7 +81,7 @@ def test_a_reader_that_is_silent_is_given_up(clips):
 
 
 def test_stopping_does_not_wait_for_a_slow_reader(clips):
-    """Who waits for a reader is answered when it is stopped: Ctrl-C is not kept waiting by a slow file."""
+    """Ctrl-C ends the extraction immediately although a file is slow."""
     reader = ReaderProcess(ReadLimits())
     read_one(clips[0], WANTED, reader=reader)
     os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
@@ -96,8 +96,8 @@ def test_stopping_does_not_wait_for_a_slow_reader(clips):
     assert "SIGKILL" in answers[0].reason
 
 
-def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
-    """Large pictures under a small limit: listed with the limit; the small clips are stored."""
+def test_clip_over_the_memory_limit_is_reported(clips, tmp_path):
+    """Large frames under a small limit are reported with the limit; small clips are stored."""
     large = tmp_path / "large.mp4"
     frame = np.random.default_rng(0).integers(0, 255, (2160, 3840, 3), dtype=np.uint8)
     write_video(large, [frame] * 6, 20.0)
@@ -110,15 +110,15 @@ def test_a_clip_that_takes_too_much_memory_is_listed(clips, tmp_path):
     assert extract(listed, tmp_path / "s", audio="none", workers=1, retry_failed=True).stored == 4
 
 
-def test_limits_must_make_sense():
-    """No time and no memory are refused at once."""
+def test_invalid_limits():
+    """Zero time and zero memory are errors at once."""
     for wrong in ({"seconds": 0.0}, {"seconds": float("inf")}, {"megabytes": 0}):
         with pytest.raises(InputError):
             ReadLimits(**wrong)
 
 
-def test_parts_fill_one_store(clips, whole, tmp_path):
-    """Three parts, in any order and two at once, make the store that one call makes; none is made twice."""
+def test_parts_give_the_same_store(clips, whole, tmp_path):
+    """Three parts, in any order and two at once, give the store of one call, and no clip is encoded twice."""
     out = tmp_path / "s"
     options = {**SMALL, "batch_size": 2, "isolate": False}
     assert extract(clips, out, part="3/3", **options).listed == 2
@@ -140,8 +140,8 @@ def test_parts_fill_one_store(clips, whole, tmp_path):
         extract(clips, out, part="4/3", **options)
 
 
-def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
-    """Measured once for a store; a later call does not measure again."""
+def test_measured_batch_size_is_stored(clips, tmp_path, monkeypatch):
+    """It is measured once for a store; a later call uses the stored size."""
     sizes = iter([4])
     monkeypatch.setattr(engine, "measure_batch_size", lambda encoders: next(sizes))
     extract(clips[:2], tmp_path / "s", batch_size="auto", isolate=False)
@@ -150,8 +150,8 @@ def test_a_measured_batch_size_is_kept(clips, tmp_path, monkeypatch):
     assert len(FeatureStore(tmp_path / "s")) == COUNT
 
 
-def test_measuring_the_batch_size():
-    """A size at which memory ends is not taken, nor one that is no faster."""
+def test_batch_size_measurement():
+    """A size without enough memory, or without higher speed, is not used."""
     encoders = EncoderOptions(visual="patch-motion", audio="log-mel").build()
     encoders.decode_spec = DecodeSpec(frames=2, short_side=8, sample_rate=1000)
     calls = []
@@ -160,7 +160,7 @@ def test_measuring_the_batch_size():
         calls.append(len(batch))
         if len(batch) > 16:
             raise MemoryError
-        time.sleep(0.02)  # a batch costs the same whatever its size, so that larger ones are faster
+        time.sleep(0.02)  # a batch takes the same time for any size, so that larger batches are faster
         return [{} for _ in batch]
 
     encoders.encode_together = encode
@@ -168,8 +168,8 @@ def test_measuring_the_batch_size():
     assert max(calls) == 32
 
 
-def test_a_device_that_is_not_there_is_refused(clips, tmp_path):
-    """A device for built-in encoders, which cannot use a GPU, is an error."""
+def test_unsupported_device_is_an_error(clips, tmp_path):
+    """Built-in encoders cannot use a GPU."""
     with pytest.raises(InputError, match="patch-motion and log-mel only run on the CPU"):
         extract(clips, tmp_path / "s", device="cuda", isolate=False, **SMALL)
     assert not (tmp_path / "s").exists()

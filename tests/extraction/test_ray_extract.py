@@ -1,4 +1,5 @@
-"""Extraction on a Ray cluster: nodes and workers that die, batches that kill, encoders that cannot be built."""
+"""Extraction on a Ray cluster: nodes and workers that fail, batches that end workers, encoders that cannot be
+built."""
 
 from __future__ import annotations
 
@@ -19,15 +20,15 @@ from avcil.features.index import read_index
 pytest.importorskip("ray.data", reason="the extra [distributed] is not installed")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*is deprecated:DeprecationWarning"
-)  # Ray Data, of its own settings
+)  # warnings of Ray Data about its own settings
 MEMORY = 100 * 2**20
 SMALL_ENCODERS = {"visual": "patch-motion", "audio": "log-mel"}
-"""Those of the store `whole`."""
+"""The encoders of the store `whole`."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator:
-    """A head and one node more, a core each; the last test that uses it takes the node away."""
+    """A head and one additional node with one core each; the last test that uses it removes the node."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
@@ -38,10 +39,10 @@ def cluster() -> Iterator:
         cluster.shutdown()
 
 
-def test_a_batch_over_which_workers_die_is_listed(
+def test_batch_that_ends_workers_is_reported(
     cluster, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not go round for ever, the others are stored, and it can be tried again."""
+    """It is not retried without end, other clips are stored, and it can be tried again."""
     monkeypatch.setattr(ray_extract, "RETRIES", 0)
     monkeypatch.setattr(ray_extract, "MAX_PASSES", 1)
     deadly, read = clips[4].clip_id, ray_extract._read_batch
@@ -59,10 +60,10 @@ def test_a_batch_over_which_workers_die_is_listed(
     assert again.stored == len(clips)
 
 
-def test_encoders_that_no_node_can_build_end_it_with_the_reason(
+def test_encoder_that_cannot_be_built_is_an_error(
     cluster, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights that other machines lack: one error, and no clip is listed as failed."""
+    """If other machines lack the weights, there is one error, and no clip is reported as failed."""
 
     class Cannot:
         def __init__(self, names, missing):
@@ -79,10 +80,10 @@ def test_encoders_that_no_node_can_build_end_it_with_the_reason(
     assert not (tmp_path / "s" / "failures.csv").exists()
 
 
-def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
+def test_same_store_after_worker_and_node_failures(
     cluster, clips: list[Clip], whole: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An encoder dies over a batch, a node after another: every clip once, the same bytes as one process makes."""
+    """An encoder process and then a node fail: every clip is stored once, with the bytes of one process."""
     start, make = tmp_path / "began", ray_extract.ClusterEngine._pass
     kills = []
 
@@ -112,7 +113,7 @@ def test_a_cluster_makes_the_same_store_though_a_worker_and_a_node_die(
 
 
 def test_encoders_must_have_names(clips: list[Clip], tmp_path: Path) -> None:
-    """An encoder in this process cannot be sent."""
+    """An encoder object of this process cannot be sent to others."""
     with pytest.raises(InputError, match="by name"):
         extract(
             clips,
@@ -136,13 +137,11 @@ class _HasModel:
         (None, None, True, ("cuda", "bfloat16")),
         (None, None, False, ("cpu", "float32")),
         ("cpu", None, True, ("cpu", "float32")),
-        ("cuda", "float32", False, ("cuda", "float32")),  # the autoscaler is to start a node with a GPU
+        ("cuda", "float32", False, ("cuda", "float32")),  # the autoscaler starts a node with a GPU
     ],
 )
-def test_one_device_and_precision_for_all_workers_and_the_manifest(
-    device, precision, has_gpu, settled
-) -> None:
-    """The manifest that a machine without a GPU writes must describe what the GPUs of the cluster computed."""
+def test_device_and_precision_of_the_cluster(device, precision, has_gpu, settled) -> None:
+    """The manifest, written on a machine without a GPU, has the precision of the cluster's GPUs."""
     names = EncoderOptions(visual="videomae-base", audio="none", device=device, precision=precision)
     encoders = _HasModel()
     result = ray_extract._with_device(names, encoders, has_gpu=has_gpu)
@@ -154,8 +153,8 @@ def test_one_device_and_precision_for_all_workers_and_the_manifest(
     assert "num_gpus" not in reader
 
 
-def test_a_certain_gpu_is_refused() -> None:
-    """Ray says which one a worker gets."""
+def test_gpu_number_is_rejected() -> None:
+    """Ray assigns GPUs to workers."""
     names = EncoderOptions(visual="videomae-base", audio="none", device="cuda:1")
     with pytest.raises(InputError, match="cpu or cuda, not 'cuda:1'"):
         ray_extract._with_device(names, _HasModel(), has_gpu=True)

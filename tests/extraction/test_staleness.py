@@ -27,7 +27,7 @@ def write_tone(path: Path, pitch: int, seconds: float = 0.25) -> None:
 
 @pytest.fixture
 def clips(tmp_path) -> list[Clip]:
-    """Four short sounds."""
+    """Four short audio files."""
     (tmp_path / "clips").mkdir()
     made = []
     for number in range(4):
@@ -46,8 +46,8 @@ def numbers(store: Path) -> dict[str, bytes]:
     return {clip.clip_id: held.audio([row]).tobytes() for row, clip in enumerate(held.clips)}
 
 
-def test_a_file_replaced_under_its_old_name_is_encoded_again(clips, tmp_path):
-    """Another size, and the same size at another time; the store then holds what an undisturbed extraction gives."""
+def test_replaced_file_is_encoded_again(clips, tmp_path):
+    """With another size, or another modification time; the store equals that of a new extraction."""
     store = tmp_path / "store"
     run(clips, store)
     before = numbers(store)
@@ -68,8 +68,8 @@ def test_a_file_replaced_under_its_old_name_is_encoded_again(clips, tmp_path):
     assert run(clips, store).changed == 0
 
 
-def test_a_file_that_is_only_touched_or_moved_is_not_encoded_again(clips, tmp_path):
-    """Another time but the same content, as after a copy: nothing to do."""
+def test_equal_content_is_not_encoded_again(clips, tmp_path):
+    """A file with a new modification time or path but the same content is not encoded again."""
     store = tmp_path / "store"
     run(clips, store)
     os.utime(clips[0].path, (1, 1))
@@ -81,8 +81,8 @@ def test_a_file_that_is_only_touched_or_moved_is_not_encoded_again(clips, tmp_pa
     assert verify(store, clips).is_intact
 
 
-def test_a_changed_file_that_cannot_be_read_is_listed(clips, tmp_path):
-    """Its old features are gone with its old content."""
+def test_changed_unreadable_file_is_reported(clips, tmp_path):
+    """The features of its old content are removed."""
     store = tmp_path / "store"
     run(clips, store)
     clips[3].path.write_bytes(b"no sound")
@@ -92,8 +92,8 @@ def test_a_changed_file_that_cannot_be_read_is_listed(clips, tmp_path):
     assert [clip.clip_id for clip in FeatureStore(store).clips] == ["c0", "c1", "c2"]
 
 
-def test_files_that_are_gone_are_a_note(clips, tmp_path):
-    """Features can be used without their files; extraction does not touch them."""
+def test_missing_files_are_noted(clips, tmp_path):
+    """Features can be used without their files; extraction keeps them."""
     store = tmp_path / "store"
     run(clips, store)
     clips[0].path.unlink()
@@ -104,8 +104,8 @@ def test_files_that_are_gone_are_a_note(clips, tmp_path):
     assert run(clips, store).stored == 4
 
 
-def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
-    """Clips that are not listed are hidden, except with --add; if they are listed again, they are not encoded again."""
+def test_clips_removed_from_the_list_are_hidden(clips, tmp_path):
+    """They are hidden, except with --add; if they are listed again, they are not encoded again."""
     store = tmp_path / "store"
     run(clips, store)
     report = run(clips[:3], store)
@@ -123,8 +123,8 @@ def test_clips_that_left_the_list_are_not_shown(clips, tmp_path):
     assert len(FeatureStore(store)) == 4
 
 
-def test_a_clip_that_left_the_list_keeps_its_label(clips, tmp_path):
-    """A store has one label of a clip, whether it is in use or not."""
+def test_hidden_clip_keeps_its_label(clips, tmp_path):
+    """A store has one label per clip, also for hidden clips."""
     store = tmp_path / "store"
     run(clips, store)
     run(clips[:3], store)
@@ -134,7 +134,7 @@ def test_a_clip_that_left_the_list_keeps_its_label(clips, tmp_path):
 
 
 def test_failures_of_a_repaired_list(clips, tmp_path):
-    """Ids that the list does not name any more, and ids that now name another file, are failures no more."""
+    """Failures of ids that are no longer listed, or have another file, are removed."""
     store, gone = tmp_path / "store", tmp_path / "gone.wav"
     wrong = [Clip(clip_id=key, path=gone, label="a", split="train") for key in ("c3", "typo")]
     run([*clips[:3], *wrong], store)
@@ -144,7 +144,7 @@ def test_failures_of_a_repaired_list(clips, tmp_path):
     assert read_failures(store) == {}
 
 
-def test_removed_clips_leave_no_shard_without_rows(clips, tmp_path):
+def test_shards_without_clips_are_removed(clips, tmp_path):
     """A shard without remaining clips is removed by the next extraction."""
     store = tmp_path / "store"
     run(clips, store)
@@ -157,8 +157,8 @@ def test_removed_clips_leave_no_shard_without_rows(clips, tmp_path):
     assert not first & {path.name for path in (store / "shards").iterdir()}
 
 
-def test_a_list_of_failures_saved_by_a_spreadsheet(clips, tmp_path):
-    """It begins with a byte order mark."""
+def test_failure_list_with_byte_order_mark(clips, tmp_path):
+    """A spreadsheet program saves the file with a byte order mark."""
     store, gone = tmp_path / "store", tmp_path / "gone.wav"
     run([*clips, Clip(clip_id="x", path=gone, label="a", split="train")], store)
     path = store / "failures.csv"

@@ -1,4 +1,4 @@
-"""Clips made on the spot, each frame carrying its own number, and the real clips beside the checkout."""
+"""Clips whose frames contain their own number, and the folder of real files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "media"
 
 
 def numbered(number: int, height: int = 32, width: int = 48) -> np.ndarray:
-    """A frame whose left and right halves are the two hexadecimal digits of its number, as grey."""
+    """A frame whose left and right halves are the two hexadecimal digits of its number, as gray levels."""
     frame = np.empty((height, width, 3), np.uint8)
     frame[:, : width // 2] = number // 16 * 16 + 4
     frame[:, width // 2 :] = number % 16 * 16 + 4
@@ -21,7 +21,7 @@ def numbered(number: int, height: int = 32, width: int = 48) -> np.ndarray:
 
 
 def number_of(frame: np.ndarray) -> int:
-    """The number that a decoded frame carries."""
+    """The number in a decoded frame."""
     height, width = frame.shape[:2]
     left, right = frame[height // 2, width // 4], frame[height // 2, 3 * width // 4]
     return int(round((left.mean() - 4) / 16) * 16 + round((right.mean() - 4) / 16))
@@ -30,7 +30,8 @@ def number_of(frame: np.ndarray) -> int:
 def write_track(
     path, frames, stamps, *, time_base=Fraction(1, 1000), codec="libx264", pix_fmt="yuv420p", **extra
 ):
-    """Write frames at given time stamps through PyAV; `extra`: aspect, matrix, gop, options, coding (the codec's)."""
+    """Write frames with given time stamps through PyAV; `extra`: aspect, matrix, gop, options, coding (the
+    codec's)."""
     with av.open(str(path), "w", options=extra.get("options", {})) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]
@@ -54,7 +55,7 @@ def write_track(
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """The folder of awkward real files; tests that need it are skipped without."""
+    """The folder of unusual real files; tests that need it are skipped if it is missing."""
     if not REAL.is_dir():
         pytest.skip("the real clips are not beside the checkout")
     return REAL
@@ -62,7 +63,7 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def make():
-    """The helpers of this file, as one object."""
+    """The helper functions of this file as attributes of one object."""
 
     class Make:
         frame = staticmethod(numbered)

@@ -1,4 +1,4 @@
-"""The sound of a clip: its rate, its length, its place on the clock."""
+"""Audio of a clip: sample rate, length, and position in time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from avcil.media import MediaError, read_clip, write_video
 
 
 def sine(hertz, seconds, rate, level=0.5):
-    """A sine that begins at phase 0."""
+    """A sine with phase 0 at the beginning."""
     return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
 def as_wav(path, rate, samples, kind=np.int16):
-    """Write with scipy, so that reading is not compared with itself."""
+    """Write with scipy, so that the test does not depend on PyAV's encoder."""
     samples = samples * np.iinfo(kind).max if np.issubdtype(kind, np.integer) else samples
     wavfile.write(path, rate, samples.astype(kind))
 
@@ -27,7 +27,7 @@ def as_wav(path, rate, samples, kind=np.int16):
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 11025])
 @pytest.mark.parametrize("expected", [16000, 44100])
 def test_resampled_sine(tmp_path, rate, expected):
-    """A sine stays the same sine at any rate, sample for sample, away from the edges; the length is right."""
+    """A resampled sine equals a sine at the new rate, except at the edges; the length is right."""
     as_wav(tmp_path / "a.wav", rate, sine(440, 1.3, rate))
     clip = read_clip(tmp_path / "a.wav", sample_rate=expected)
     assert clip.sample_rate == expected
@@ -40,7 +40,7 @@ def test_resampled_sine(tmp_path, rate, expected):
 
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
 def test_channels_are_averaged(tmp_path, kind):
-    """Equal weights, the same for whole numbers and floats: one silent channel of two halves the level."""
+    """Equal weights for integers and floats: a silent second channel halves the level."""
     mono = sine(300, 0.5, 16000)
     for channels, factor in ((2, 0.5), (3, 1 / 3), (6, 1 / 6), (16, 1 / 16)):  # PyAV crashed on more than 8
         wide = np.zeros((len(mono), channels))
@@ -51,8 +51,8 @@ def test_channels_are_averaged(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.25, 0.75), (0.1, None), (None, 0.3)])
-def test_stretch(tmp_path, start, end):
-    """Cut to the sample, without resampling bit for bit."""
+def test_time_range(tmp_path, start, end):
+    """The range is exact to the sample, and bit-exact without resampling."""
     samples = np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32)
     as_wav(tmp_path / "a.wav", 16000, samples, np.float32)
     clip = read_clip(tmp_path / "a.wav", sample_rate=16000, start=start, end=end)
@@ -61,8 +61,8 @@ def test_stretch(tmp_path, start, end):
     assert clip.duration == pytest.approx((last - first) / 16000)
 
 
-def test_jump_into_a_long_file(tmp_path, monkeypatch):
-    """A jump gives the samples that decoding everything gives."""
+def test_seek_in_a_long_file(tmp_path, monkeypatch):
+    """Seeking gives the same samples as decoding the whole file."""
     samples = np.random.default_rng(0).uniform(-1, 1, 80000).astype(np.float32)
     as_wav(tmp_path / "a.wav", 8000, samples, np.float32)
     monkeypatch.setattr(module, "MIN_SEEK_START", 2.0)
@@ -71,8 +71,8 @@ def test_jump_into_a_long_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
-def test_click_and_flash_stay_together(tmp_path, rate):
-    """Through H.264 and AAC (with its priming), a click and a flash at 0.5 s are both found at 0.5 s."""
+def test_click_and_flash_are_synchronous(tmp_path, rate):
+    """With H.264 and AAC (and its priming), a click and a flash at 0.5 s are both found at 0.5 s."""
     waveform = np.zeros(rate, np.float32)
     waveform[rate // 2] = 1.0
     frames = [np.full((32, 32, 3), 235 if i >= 25 else 16, np.uint8) for i in range(50)]
@@ -88,7 +88,8 @@ def test_click_and_flash_stay_together(tmp_path, rate):
 
 
 def late_audio(path, make, late, gap=0.0):
-    """A second of picture; half a second of 1.0 begins `late` seconds into it, with a gap in its middle."""
+    """One second of video, and half a second of the value 1.0 that begins at `late` seconds, with a gap in
+    its middle."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
@@ -104,8 +105,8 @@ def late_audio(path, make, late, gap=0.0):
         container.mux(audio.encode(None))
 
 
-def test_late_audio_comes_after_silence(tmp_path, make):
-    """Sound that begins after the picture is put where it belongs."""
+def test_late_audio_is_preceded_by_silence(tmp_path, make):
+    """Audio that begins after the video keeps its position in time."""
     late_audio(tmp_path / "a.mkv", make, 0.25)
     clip = read_clip(tmp_path / "a.mkv", frames=5, sample_rate=8000)
     assert (clip.waveform[:2000] == 0).all()
@@ -116,7 +117,7 @@ def test_late_audio_comes_after_silence(tmp_path, make):
 
 
 def test_gap_is_silent_and_reported(tmp_path, make):
-    """A hole in the time stamps is kept as silence, so that what follows stays in place."""
+    """A gap in the time stamps is filled with silence, so that later audio keeps its position."""
     late_audio(tmp_path / "a.mkv", make, 0.0, gap=0.2)
     clip = read_clip(tmp_path / "a.mkv", sample_rate=8000)
     assert np.flatnonzero(clip.waveform == 0).tolist() == list(range(2400, 4000))
@@ -124,8 +125,8 @@ def test_gap_is_silent_and_reported(tmp_path, make):
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_no_numbers_are_refused(tmp_path, poison):
-    """NaN or infinity would poison every feature."""
+def test_nan_and_infinity_are_rejected(tmp_path, poison):
+    """Features would not be finite."""
     samples = sine(300, 0.5, 16000)
     samples[100] = poison
     as_wav(tmp_path / "a.wav", 16000, samples, np.float32)
@@ -133,16 +134,16 @@ def test_no_numbers_are_refused(tmp_path, poison):
         read_clip(tmp_path / "a.wav", sample_rate=16000)
 
 
-def test_absurd_level_is_clipped_and_reported(tmp_path):
-    """Sound in 16-bit units stored as floats is not passed on as a waveform in [-1, 1] without a word."""
+def test_too_high_level_is_clipped_and_reported(tmp_path):
+    """Float samples in the range of 16-bit integers are clipped to [-1, 1], with a note."""
     as_wav(tmp_path / "a.wav", 16000, 30000 * sine(300, 0.5, 16000), np.float32)
     clip = read_clip(tmp_path / "a.wav", sample_rate=16000)
     assert np.abs(clip.waveform).max() == 1
     assert any("times full scale" in problem for problem in clip.problems)
 
 
-def test_too_long_is_refused(tmp_path, monkeypatch):
-    """There is a limit to what one clip may take."""
+def test_too_long_audio_is_rejected(tmp_path, monkeypatch):
+    """The memory of one clip is limited."""
     as_wav(tmp_path / "a.wav", 16000, sine(300, 1, 16000))
     monkeypatch.setattr(module, "MAX_SAMPLES", 8000)
     with pytest.raises(MediaError, match="give start and end"):

@@ -1,4 +1,5 @@
-"""Files that are not clips give a readable error for any content: no hang, no error of a library."""
+"""Files that are not clips give a clear error for any content; no call blocks or raises an error of a
+library."""
 
 from __future__ import annotations
 
@@ -25,15 +26,15 @@ from avcil.media.timeline import timeline_of
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory, make):
-    """A small clip with picture and sound."""
+    """A small clip with video and audio."""
     path = tmp_path_factory.mktemp("small") / "small.mp4"
     waveform = 0.3 * np.sin(np.arange(8000) / 5).astype(np.float32)
     write_video(path, (make.frame(i) for i in range(12)), 12, waveform=waveform, sample_rate=8000)
     return path
 
 
-def refused(path, words):
-    """Both readers refuse the file, name it, and say `words`."""
+def assert_rejected(path, words):
+    """Assert that both readers reject the file with its name and `words`."""
     for read in (lambda: read_clip(path, frames=2, sample_rate=8000), lambda: probe(path)):
         with pytest.raises(MediaError, match=words) as caught:
             read()
@@ -41,22 +42,22 @@ def refused(path, words):
         assert caught.value.exit_code == 2
 
 
-def test_missing_folder_empty(tmp_path):
-    """The plainest mistakes have the plainest words."""
-    refused(tmp_path / "nothing.mp4", "there is no file")
-    refused(tmp_path, "is a folder")
+def test_missing_file_folder_and_empty_file(tmp_path):
+    """Each has a message of its own."""
+    assert_rejected(tmp_path / "nothing.mp4", "there is no file")
+    assert_rejected(tmp_path, "is a folder")
     (tmp_path / "empty.mp4").touch()
-    refused(tmp_path / "empty.mp4", "is empty")
+    assert_rejected(tmp_path / "empty.mp4", "is empty")
     os.mkfifo(tmp_path / "pipe.mp4")
-    refused(tmp_path / "pipe.mp4", "not a regular file")
-    refused(tmp_path / ("a" * 400), "cannot be read|no file")
+    assert_rejected(tmp_path / "pipe.mp4", "not a regular file")
+    assert_rejected(tmp_path / ("a" * 400), "cannot be read|no file")
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_junk(tmp_path, seed):
-    """Random bytes are no media file."""
+def test_random_bytes(tmp_path, seed):
+    """Random bytes are not a media file."""
     (tmp_path / "junk.mp4").write_bytes(random.Random(seed).randbytes(20_000))
-    refused(tmp_path / "junk.mp4", "not a media file")
+    assert_rejected(tmp_path / "junk.mp4", "not a media file")
 
 
 @pytest.mark.parametrize(
@@ -72,16 +73,16 @@ def test_junk(tmp_path, seed):
         ("page.html", "<html><body>404 not found</body></html>"),
     ],
 )
-def test_text(tmp_path, name, text):
-    """Text is not drawn as a picture, and a playlist leads nowhere."""
+def test_text_files(tmp_path, name, text):
+    """Text is not decoded as an image, and a playlist is not followed."""
     (tmp_path / name).write_text(text)
     begun = time.monotonic()
-    refused(tmp_path / name, "not a media file|not a recording")
+    assert_rejected(tmp_path / name, "not a media file|not a recording")
     assert time.monotonic() - begun < 5
 
 
-def test_names_are_only_names(tmp_path, small):
-    """A file's name is never read as an address, a pattern or an option."""
+def test_file_names_are_not_interpreted(tmp_path, small):
+    """A file name is never interpreted as a URL, a pattern or an option."""
     for name in ("http:", "concat:a|b.mp4", "%03d.mp4", "-i.mp4", "a b'\"🎺.mp4", "x?y#z.mp4"):
         path = tmp_path / name
         path.write_bytes(small.read_bytes())
@@ -89,7 +90,7 @@ def test_names_are_only_names(tmp_path, small):
 
 
 def test_huge_frame_size(tmp_path):
-    """A few bytes that claim a picture of 60000 x 60000 are refused, not allocated."""
+    """A small file that declares frames of 60000 x 60000 is rejected without allocating them."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -101,7 +102,7 @@ def test_huge_frame_size(tmp_path):
         read_clip(tmp_path / "bomb.png", frames=1)
 
 
-def test_request_that_means_nothing(small):
+def test_invalid_arguments(small):
     """Errors of arguments differ from errors of files."""
     for wrong in (
         {},
@@ -118,8 +119,8 @@ def test_request_that_means_nothing(small):
             read_clip(small, **wrong)
 
 
-def test_stretch_outside(small):
-    """A start after the end is refused; an end after it is noted."""
+def test_time_range_outside_the_file(small):
+    """A start after the end is an error; an end after the file's end gives a note."""
     with pytest.raises(MediaError, match="is after the end"):
         read_clip(small, frames=2, start=5.0)
     clip = read_clip(small, frames=2, sample_rate=8000, end=9.0)
@@ -138,12 +139,12 @@ def test_only_requested_modalities(tmp_path, small, make):
 
 
 def test_timeout(small):
-    """Time over: the file is given up, in words."""
+    """Reading stops with an error when the time limit is reached."""
     with pytest.raises(MediaError, match="gave up after"):
         read_clip(small, frames=2, timeout=1e-9)
 
 
-def test_breaks_off(tmp_path, make):
+def test_truncated_file(tmp_path, make):
     """A truncated file with the full duration in its header is sampled over the existing part, with a note."""
     path = tmp_path / "whole.mp4"
     frames = [np.random.default_rng(i).integers(0, 255, (32, 48, 3), dtype=np.uint8) for i in range(100)]
@@ -162,7 +163,7 @@ def test_breaks_off(tmp_path, make):
 
 
 def test_damaged_middle(tmp_path, make):
-    """PacketCounts that cannot be decoded are counted; the rest is used."""
+    """Packets that cannot be decoded are counted; the others are used."""
     path = tmp_path / "a.mkv"
     make.track(path, [make.frame(i) for i in range(60)], list(range(0, 2400, 40)), gop=5)
     data = bytearray(path.read_bytes())
@@ -175,9 +176,9 @@ def test_damaged_middle(tmp_path, make):
 
 
 def test_mutated_bytes(tmp_path, small):
-    """Two hundred damaged copies: each gives a clip or a `MediaError`, soon, and leaves no file open."""
+    """Each of 200 damaged copies gives a clip or a `MediaError` in limited time, and no file stays open."""
     data, random_ = small.read_bytes(), random.Random(0)
-    path, begun, outcomes = tmp_path / "mutant.mp4", time.monotonic(), {"clip": 0, "refused": 0}
+    path, begun, outcomes = tmp_path / "mutant.mp4", time.monotonic(), {"clip": 0, "rejected": 0}
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(200):
         mutant = bytearray(data)
@@ -191,7 +192,7 @@ def test_mutated_bytes(tmp_path, small):
         try:
             clip = read_clip(path, frames=4, sample_rate=8000, timeout=10)
         except MediaError:
-            outcomes["refused"] += 1
+            outcomes["rejected"] += 1
             continue
         outcomes["clip"] += 1
         assert isinstance(clip, ClipMedia)
@@ -205,7 +206,7 @@ def test_mutated_bytes(tmp_path, small):
 
 
 def readings(path, monkeypatch, error):
-    """Ways to read a file in which `error` is raised once it is open."""
+    """Ways to read a file in which `error` is raised after it was opened."""
 
     def broken(*_):
         raise error(1, "broken") if error is av.error.InvalidDataError else error("broken")
@@ -217,7 +218,7 @@ def readings(path, monkeypatch, error):
 
 
 @pytest.mark.parametrize("error", [av.error.InvalidDataError, OSError, MemoryError])
-def test_errors_of_ffmpeg_and_the_machine_name_the_file(small, monkeypatch, error):
+def test_library_and_system_errors_name_the_file(small, monkeypatch, error):
     """Every error of FFmpeg or the system becomes a `MediaError` with the name of the file."""
     for read in readings(small, monkeypatch, error):
         with pytest.raises(MediaError, match=small.name):
@@ -225,15 +226,15 @@ def test_errors_of_ffmpeg_and_the_machine_name_the_file(small, monkeypatch, erro
 
 
 @pytest.mark.parametrize("error", [TypeError, AttributeError, IndexError, AssertionError])
-def test_errors_of_the_program_are_not_blamed_on_the_file(small, monkeypatch, error):
-    """A mistake in this program stays what it is; it never becomes "not a media file"."""
+def test_program_errors_are_raised_unchanged(small, monkeypatch, error):
+    """An error in this program never becomes "not a media file"."""
     for read in readings(small, monkeypatch, error):
         with pytest.raises(error, match="broken"):
             read()
 
 
-def test_an_argument_that_pyav_dropped_is_not_blamed_on_the_file(small, monkeypatch):
-    """A version of PyAV without an argument that is passed: every file was "not a media file"."""
+def test_removed_pyav_argument_is_a_program_error(small, monkeypatch):
+    """With another version of PyAV that lacks an argument, every file was "not a media file"."""
     opened = av.open
     monkeypatch.setattr(av, "open", lambda file, *, options, timeout: opened(file, options=options))
     with pytest.raises(TypeError, match="metadata_errors"):
@@ -241,7 +242,7 @@ def test_an_argument_that_pyav_dropped_is_not_blamed_on_the_file(small, monkeypa
 
 
 @pytest.mark.parametrize("version", ["17.0.1", "18.0.0", "19.0.0", "20.1"])
-def test_other_versions_of_pyav_are_refused(version):
+def test_other_versions_of_pyav_are_rejected(version):
     """The message gives the installed version and the one to install."""
     with pytest.raises(AvcilError, match=rf"PyAV {version} is installed.*pip install 'av>="):
         check_pyav(version)
@@ -249,7 +250,7 @@ def test_other_versions_of_pyav_are_refused(version):
     check_pyav("18.2.0rc1")
 
 
-def test_ffmpeg_is_silent(tmp_path, small):
+def test_ffmpeg_writes_no_messages(tmp_path, small):
     """Reading a damaged file writes nothing to the terminal."""
     data = bytearray(small.read_bytes())
     for position in range(200, 3000, 7):
@@ -265,8 +266,8 @@ def test_ffmpeg_is_silent(tmp_path, small):
 
 
 @pytest.mark.clips
-def test_damaged_alike_every_time(tmp_path, real):
-    """Flipped bits that a decoder does not report: the same frames in every reading, with a note."""
+def test_damaged_files_are_read_deterministically(tmp_path, real):
+    """With changed bits that a decoder does not report, every reading gives the same frames, and a note."""
     path, data = tmp_path / "a.mp4", bytearray((real / "h265_10bits.mp4").read_bytes())
     for position, bit in ((13866, 64), (16537, 64), (20275, 128), (23916, 128), (27145, 32), (34815, 32)):
         data[position] ^= bit
@@ -277,7 +278,7 @@ def test_damaged_alike_every_time(tmp_path, real):
 
 
 def test_tracks_are_read_while_the_file_is_open(small, monkeypatch):
-    """The track of a closed file is freed memory, whose end changed from reading to reading."""
+    """Accessing the track of a closed file reads freed memory, with changing results."""
     opened = []
 
     @contextlib.contextmanager

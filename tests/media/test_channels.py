@@ -1,4 +1,4 @@
-"""Channels that cancel in the mean of the channels: the strongest is used, and this is noted."""
+"""Channels that cancel in their mean: the strongest is used, with a note."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_wav(path, *channels, kind=np.float32):
 
 
 def encode(path, codec, layout, *channels):
-    """Encode channels (N,) each at 48 kHz, which all codecs know."""
+    """Encode channels (N,) each at 48 kHz, which all codecs support."""
     samples = np.repeat(np.stack(channels).astype(np.float32), 3, axis=1)
     with av.open(str(path), "w") as container:
         track = container.add_stream(codec, rate=48_000, layout=layout)
@@ -45,15 +45,15 @@ def used_alone(clip, channel, count):
 
 @pytest.mark.parametrize("kind", [np.int16, np.float32])
 def test_inverted_channel(tmp_path, kind):
-    """The mean of a channel and its inverse is silence; the stronger channel is what was recorded."""
+    """The mean of a channel and its inverse is silent; the stronger channel is used."""
     clip = read_clip(as_wav(tmp_path / "a.wav", 0.9 * SINE, -SINE, kind=kind), sample_rate=RATE)
     assert used_alone(clip, 2, 2)
     np.testing.assert_allclose(clip.waveform, -SINE, atol=1e-4)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_inverted_channel_of_a_codec_with_loss(tmp_path, codec):
-    """What a codec leaves of the mean is not silent, but noise; without care it is answered for."""
+def test_inverted_channel_of_a_lossy_codec(tmp_path, codec):
+    """After a lossy codec, the mean is noise instead of silence, and must not be used."""
     clip = read_clip(encode(tmp_path / CODECS[codec], codec, "stereo", SINE, -SINE), sample_rate=RATE)
     assert len(clip.problems) == 1
     assert "cancel" in clip.problems[0]
@@ -62,7 +62,7 @@ def test_inverted_channel_of_a_codec_with_loss(tmp_path, codec):
 
 @pytest.mark.parametrize("codec", ["aac", "ac3"])
 def test_inverted_channels_in_surround(tmp_path, codec):
-    """Any number of channels: front left and right are inverted, center and low frequencies empty, the rest weak."""
+    """Front left and right are inverted, center and low frequencies empty, the others weak."""
     still = np.zeros(len(NOISE))
     channels = [NOISE, -NOISE, still, still, 0.3 * NOISE, -0.3 * NOISE]
     clip = read_clip(encode(tmp_path / CODECS[codec], codec, "5.1", *channels), sample_rate=RATE)
@@ -71,7 +71,8 @@ def test_inverted_channels_in_surround(tmp_path, codec):
     assert clip.waveform.std() > 0.2
 
 
-def test_three_channels_that_add_up_to_nothing(tmp_path):
+def test_three_channels_with_zero_sum(tmp_path):
+    """The mean of three channels can also be silent."""
     clip = read_clip(as_wav(tmp_path / "a.wav", -NOISE / 2, NOISE, -NOISE / 2), sample_rate=RATE)
     assert used_alone(clip, 2, 3)
     np.testing.assert_allclose(clip.waveform, NOISE, atol=1e-6)
@@ -89,16 +90,16 @@ def test_three_channels_that_add_up_to_nothing(tmp_path):
         (1e-6 * SINE, -1e-6 * SINE),
     ],
 )
-def test_ordinary_channels_are_averaged_to_the_bit(tmp_path, channels):
-    """Alike, unrelated, one alone among many, partly inverted, or silent: the mean, as it always was."""
+def test_other_channels_are_averaged(tmp_path, channels):
+    """Equal, independent, single, partly inverted and silent channels: the mean, bit for bit."""
     samples = np.stack(channels, 1).astype(np.float32)
     clip = read_clip(as_wav(tmp_path / "a.wav", *channels), sample_rate=RATE)
     assert (clip.waveform == samples.mean(axis=1, dtype=np.float32)).all()
     assert clip.problems in ((), ("the audio is silent",))
 
 
-def test_silence_is_that_of_the_channels(tmp_path):
-    """A file is silent if its channels are, not if their mean is."""
+def test_silence_is_measured_per_channel(tmp_path):
+    """A file is silent if all channels are, not if their mean is."""
     still = 0 * SINE
     assert read_clip(as_wav(tmp_path / "a.wav", still, still), sample_rate=RATE).problems == (
         "the audio is silent",
@@ -109,8 +110,8 @@ def test_silence_is_that_of_the_channels(tmp_path):
     )
 
 
-def test_measured_over_the_stretch_that_is_read(tmp_path):
-    """Where one half is inverted, it counts only for a stretch in that half."""
+def test_channels_are_measured_in_the_time_range(tmp_path):
+    """If one half of a file is inverted, only time ranges in this half are affected."""
     half = np.concatenate([SINE, SINE]), np.concatenate([SINE, -SINE])
     path = as_wav(tmp_path / "a.wav", *half)
     assert read_clip(path, sample_rate=RATE).problems == ()
@@ -118,8 +119,8 @@ def test_measured_over_the_stretch_that_is_read(tmp_path):
     assert used_alone(read_clip(path, sample_rate=RATE, start=2.5, end=3.5), 1, 2)
 
 
-def test_windows_say_it_too(tmp_path):
-    """The windows of a timeline get the same sound, and the note."""
+def test_windows_have_the_note(tmp_path):
+    """The windows of a timeline get the same audio and the note."""
     path = as_wav(tmp_path / "a.wav", SINE, -SINE)
     for window in read_windows(path, [(0.0, 1.0), (1.0, 2.0)], samplings=[], sample_rate=RATE):
         assert used_alone(window, 1, 2)

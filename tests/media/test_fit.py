@@ -9,8 +9,8 @@ from avcil.errors import InputError
 from avcil.media.fit import fit_frames, fit_waveform
 
 
-def test_frames_are_chosen_and_scaled():
-    """The frames at slice centers, with the requested short side; frames of this size are unchanged."""
+def test_frames_are_selected_and_resized():
+    """Frames at slice centers with the requested short side; frames of this size are unchanged."""
     frames = np.stack([np.full((40, 60, 3), 10 * i, np.uint8) for i in range(8)])
     assert fit_frames(frames, 4, None)[:, 0, 0, 0].tolist() == [10, 30, 50, 70]
     small = fit_frames(frames, 4, 20)
@@ -20,7 +20,8 @@ def test_frames_are_chosen_and_scaled():
 
 
 def test_audio_is_resampled():
-    """A tone keeps its pitch and length; the same rate is left alone, beyond full scale is cut."""
+    """A tone keeps its frequency and length; at the same rate it is unchanged; values beyond full scale are
+    clipped."""
     tone = np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100).astype(np.float32)
     low = fit_waveform(tone, 44_100, 16_000)
     assert abs(len(low) - 16_000) <= 2
@@ -31,14 +32,14 @@ def test_audio_is_resampled():
 @pytest.mark.parametrize(
     "frames", [np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4, 3)), np.zeros((0, 4, 4, 3), np.uint8)]
 )
-def test_what_are_no_frames(frames):
-    """Refused with the shape that is wanted."""
+def test_invalid_frames(frames):
+    """The error has the required shape."""
     with pytest.raises(InputError, match=r"uint8 RGB \(F, H, W, 3\)"):
         fit_frames(frames, 4, None)
 
 
 def test_invalid_waveforms():
-    """Refused: stereo, nothing, NaN, an odd rate."""
+    """Stereo, no samples, NaN, and an invalid sample rate are errors."""
     for waveform in (np.zeros((2, 4)), np.zeros(0), np.array([np.nan])):
         with pytest.raises(InputError, match="must be mono"):
             fit_waveform(waveform, 8000, 8000)

@@ -1,4 +1,4 @@
-"""Which frames of a clip are taken: the default, and the rule of AV-CIL's scripts against FFmpeg itself."""
+"""Frame selection: the default, and the rule of AV-CIL's scripts compared with FFmpeg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATES = {"av-cil-script-10fps": 10, "av-cil-script-8fps": 8}
 
 
 def images_of_ffmpeg(path: Path, rate: int) -> list[np.ndarray]:
-    """The pictures that FFmpeg's own fps filter writes of a file."""
+    """The images of FFmpeg's fps filter."""
     pictures = []
     with av.open(str(path)) as container:
         graph = av.filter.Graph()
@@ -43,10 +43,8 @@ def images_of_ffmpeg(path: Path, rate: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("choice", RATES)
 @pytest.mark.parametrize(("fps", "seconds"), [(25, 3.0), (30, 2.0), (20, 2.5), (24, 4.0)])
-def test_frames_of_the_scripts_are_those_of_ffmpegs_images(
-    choice: str, fps: int, seconds: float, tmp_path: Path
-) -> None:
-    """Written out at 10 or 8 pictures a second, the numbers that the scripts take show the same frames."""
+def test_script_frames_equal_images_of_ffmpeg(choice: str, fps: int, seconds: float, tmp_path: Path) -> None:
+    """At 8 or 10 images per second, the frames equal the images that the scripts select by number."""
     path = tmp_path / "clip.mp4"
     grey = np.linspace(10, 240, round(fps * seconds)).astype(np.uint8)
     frames = np.broadcast_to(grey[:, None, None, None], (len(grey), 32, 32, 3))
@@ -55,7 +53,7 @@ def test_frames_of_the_scripts_are_those_of_ffmpegs_images(
     numbers = script_images(len(pictures), 16)
     expected = np.array([pictures[number - 1].mean() for number in numbers])
     taken = read_clip(path, frames=16, frame_choice=choice).frames.mean(axis=(1, 2, 3))
-    # each frame is its own shade of grey; the two ways to RGB differ by a level, so frames are told by number
+    # the two conversions to RGB differ by a gray level, so frames are identified by their gray level
     with av.open(str(path)) as container:
         greys = np.array([frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)])
     ours = read_clip(path, frames=len(greys)).frames.mean(axis=(1, 2, 3))
@@ -73,8 +71,8 @@ def _nearest(all_of_them: np.ndarray, values: np.ndarray) -> np.ndarray:
     count=st.integers(1, 40),
     choice=st.sampled_from([*RATES, "slice-centres"]),
 )
-def test_moments_ascend_inside_the_stretch(start: float, length: float, count: int, choice: str) -> None:
-    """Decoding goes forward; a clip too short for the scripts is sampled all the same."""
+def test_times_ascend_within_the_range(start: float, length: float, count: int, choice: str) -> None:
+    """Decoding needs ascending times; clips that are too short for the scripts are sampled, too."""
     times = sample_times(start, start + length, count, choice)
     assert times.shape == (count,)
     assert (np.diff(times) >= 0).all()
@@ -82,7 +80,7 @@ def test_moments_ascend_inside_the_stretch(start: float, length: float, count: i
     assert times[-1] <= start + length + 0.1
 
 
-def test_an_unknown_choice_is_refused_before_the_file_is_opened() -> None:
-    """One grammar for unknown names."""
+def test_unknown_frame_selection_is_an_error() -> None:
+    """The error is raised before the file is opened."""
     with pytest.raises(InputError, match="did you mean slice-centres"):
         read_clip("no-such-file.mp4", frames=4, frame_choice="slice-centers")

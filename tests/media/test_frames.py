@@ -1,4 +1,4 @@
-"""Which frame is chosen for a time, and how it comes out."""
+"""Which frame is selected for a time, and its pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avcil.media import MediaError, probe, read_clip, sample_times, write_video
 
 
 def decode_all(path):
-    """Every frame with its time as an exact fraction: the plain way, to compare with."""
+    """Every frame with its time as an exact fraction, as reference."""
     with av.open(str(path)) as container:
         origin = Fraction(container.start_time or 0, 1_000_000)
         return [
@@ -28,18 +28,18 @@ def decode_all(path):
 
 
 def shown_at(decoded, moment):
-    """The last frame whose time is at most `moment`, else the first."""
+    """The last frame whose time is at most `moment`, otherwise the first."""
     past = [frame for time, frame in decoded if time <= Fraction(moment) + Fraction(1, 10**6)]
     return past[-1] if past else decoded[0][1]
 
 
 def test_times_are_slice_centers():
-    """The documented formula."""
+    """The times equal the documented formula."""
     assert sample_times(1.0, 3.0, 4).tolist() == [1.25, 1.75, 2.25, 2.75]
 
 
 def test_every_frame_once(tmp_path, make):
-    """As many times as frames: each frame comes once, in order."""
+    """If as many times as frames are requested, each frame occurs once, in order."""
     write_video(tmp_path / "a.mp4", (make.frame(i) for i in range(50)), 25)
     clip = read_clip(tmp_path / "a.mp4", frames=50)
     assert [make.number(frame) for frame in clip.frames] == list(range(50))
@@ -54,7 +54,7 @@ def test_every_frame_once(tmp_path, make):
     first=st.integers(0, 500),
 )
 def test_variable_frame_rate(tmp_path, make, gaps, count, first):
-    """At any spacing of frames, the one chosen is that of the plain full decode."""
+    """For any intervals between frames, the selected frames equal those of a full decode."""
     stamps = (first + np.cumsum([0, *gaps])).tolist()
     path = tmp_path / "vfr.mkv"
     make.track(path, [make.frame(i) for i in range(len(stamps))], stamps)
@@ -65,7 +65,7 @@ def test_variable_frame_rate(tmp_path, make, gaps, count, first):
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.4, 1.2), (1.0, None), (None, 0.08), (1.96, 2.0)])
-def test_stretch(tmp_path, make, start, end):
+def test_time_range(tmp_path, make, start, end):
     """`start` and `end` select a part; frame times are those in the file."""
     path = tmp_path / "a.mp4"
     write_video(path, (make.frame(i) for i in range(50)), 25)
@@ -77,8 +77,8 @@ def test_stretch(tmp_path, make, start, end):
         assert make.number(frame) == make.number(shown_at(decoded, moment))
 
 
-def test_fewer_frames_than_requested_and_one(tmp_path, make):
-    """Frames repeat where the file has fewer, down to one."""
+def test_fewer_frames_than_requested(tmp_path, make):
+    """Frames are repeated, also if the file has only one."""
     for have, expected in ((3, [0, 0, 1, 1, 2, 2]), (1, [0] * 6)):
         write_video(tmp_path / "few.mp4", (make.frame(i) for i in range(have)), 25)
         clip = read_clip(tmp_path / "few.mp4", frames=6)
@@ -87,8 +87,8 @@ def test_fewer_frames_than_requested_and_one(tmp_path, make):
 
 @pytest.mark.parametrize("gop", [5, 1000])
 @pytest.mark.parametrize("start", [0.0, 3.0, 7.3])
-def test_jumps_change_nothing(tmp_path, make, monkeypatch, gop, start):
-    """Going over key frames, or finding none to go to, gives the frames of a plain pass."""
+def test_seeking_gives_the_same_frames(tmp_path, make, monkeypatch, gop, start):
+    """Seeking to key frames, or finding none, gives the frames of a sequential decode."""
     path = tmp_path / "long.mp4"
     make.track(path, [make.frame(i) for i in range(250)], list(range(0, 10_000, 40)), gop=gop)
     plain = read_clip(path, frames=6, start=start)
@@ -98,8 +98,8 @@ def test_jumps_change_nothing(tmp_path, make, monkeypatch, gop, start):
     assert make.number(jumped.frames[0]) == int((jumped.frame_times[0] + 1e-6) * 25)
 
 
-def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
-    """A jump that lands behind its aim is undone: everything is decoded in order instead."""
+def test_wrong_index_falls_back_to_decoding(tmp_path, make, monkeypatch):
+    """If a seek ends after its target, the file is decoded from the beginning."""
     path = tmp_path / "long.mp4"
     make.track(path, [make.frame(i) for i in range(100)], list(range(0, 4000, 40)), gop=5)
     plain = read_clip(path, frames=3)
@@ -107,7 +107,7 @@ def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
     astray = []
 
     class Astray:
-        """A container whose jumps land two seconds too far."""
+        """A container whose seeks end two seconds after the target."""
 
         def __init__(self, container):
             self.demux, self._seek = container.demux, container.seek
@@ -129,7 +129,7 @@ def test_a_wrong_index_is_survived(tmp_path, make, monkeypatch):
 @pytest.mark.parametrize(("width", "height"), [(161, 121), (33, 47), (1, 1)])
 @pytest.mark.parametrize("short_side", [None, 24, 200])
 def test_unusual_sizes(tmp_path, width, height, short_side):
-    """Odd sizes keep their pixels, and scale to the short side with the aspect kept."""
+    """Odd sizes keep their pixels, and are resized to the short side with the aspect ratio kept."""
     frame = np.full((height, width, 3), 90, np.uint8)
     with av.open(str(tmp_path / "odd.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -165,7 +165,9 @@ def test_display_matrix(tmp_path, make, matrix):
     path = tmp_path / "turned.mp4"
     make.track(path, [frame], [0], matrix=[a, b, 0, c, d, 0, 0, 0, LAST])
     shown = read_clip(path, frames=1).frames[0]
-    assert np.abs(shown.astype(int) - MATRICES[matrix](frame).astype(int)).mean() < 12  # edges blur in chroma
+    assert (
+        np.abs(shown.astype(int) - MATRICES[matrix](frame).astype(int)).mean() < 12
+    )  # chroma is blurred at edges
     info = probe(path)
     assert (info.height, info.width) == shown.shape[:2]
     assert info.mirrored == (a * d - b * c < 0)
@@ -180,8 +182,8 @@ def test_oblique_rotation_is_reported(tmp_path, make):
 
 
 @pytest.mark.parametrize(("aspect", "size"), [(Fraction(2), (32, 96)), (Fraction(1, 2), (64, 48))])
-def test_oblong_pixels_become_square(tmp_path, make, aspect, size):
-    """Pixels that are not square: the longer side is enlarged, so that shapes are correct."""
+def test_non_square_pixels_become_square(tmp_path, make, aspect, size):
+    """The longer side is enlarged, so that shapes are correct."""
     make.track(tmp_path / "sar.mp4", [make.frame(7)], [0], aspect=aspect)
     assert read_clip(tmp_path / "sar.mp4", frames=1).frames.shape[1:3] == size
     info = probe(tmp_path / "sar.mp4")
@@ -201,15 +203,15 @@ def test_oblong_pixels_become_square(tmp_path, make, aspect, size):
     ],
 )
 def test_pixel_formats(tmp_path, make, codec, pix_fmt):
-    """Ten bits, full chroma, grey, alpha, full range: the same grey levels come out in eight bits."""
+    """10 bits, full chroma, gray, alpha, and full range give the same gray levels in 8 bits."""
     frames = [make.frame(i) for i in range(0, 100, 9)]
     make.track(tmp_path / "a.mkv", frames, list(range(0, 480, 40)), codec=codec, pix_fmt=pix_fmt)
     clip = read_clip(tmp_path / "a.mkv", frames=12)
     assert [make.number(frame) for frame in clip.frames] == list(range(0, 100, 9))
 
 
-def test_transparency_is_dropped(tmp_path):
-    """A picture with alpha gives its colors; a still picture is a video of one frame."""
+def test_alpha_is_ignored(tmp_path):
+    """An image with alpha gives its colors; a still image is a video of one frame."""
     rgba = np.full((10, 12, 4), (200, 100, 50, 128), np.uint8)
     with av.open(str(tmp_path / "a.mov"), "w") as container:
         stream = container.add_stream("png", rate=1)
@@ -220,8 +222,8 @@ def test_transparency_is_dropped(tmp_path):
     assert (clip.frames == [200, 100, 50]).all()
 
 
-def test_cover_image_is_no_video(tmp_path):
-    """The cover of a music file is not its video."""
+def test_cover_image_is_not_a_video(tmp_path):
+    """The cover image of a music file is not used as its video."""
     with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
         waveform = container.add_stream("aac", rate=16000, layout="mono")
         cover = container.add_stream("png", rate=1)
@@ -239,8 +241,8 @@ def test_cover_image_is_no_video(tmp_path):
     assert not probe(tmp_path / "song.m4a").has_video
 
 
-def test_too_much_memory_is_refused(tmp_path, make):
-    """A short side that would fill the memory is refused, not tried."""
+def test_too_large_short_side_is_rejected(tmp_path, make):
+    """The error is raised before memory is allocated."""
     write_video(tmp_path / "a.mp4", [make.frame(1)], 25)
     with pytest.raises(MediaError, match="too much memory"):
         read_clip(tmp_path / "a.mp4", frames=10, short_side=100_000)

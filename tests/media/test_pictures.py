@@ -1,4 +1,4 @@
-"""Writing clips, spectrograms, overlays and PNG."""
+"""Writing clips, spectrograms, attention overlays and PNG."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def clip_bytes(path, make, **extra):
     return path.read_bytes()
 
 
-def test_same_input_same_bytes(tmp_path, make):
-    """Written files, and therefore the demo clips, are the same in every run."""
+def test_written_files_are_deterministic(tmp_path, make):
+    """Equal input gives equal bytes; therefore the demo clips are the same in every run."""
     waveform = {
         "waveform": np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32),
         "sample_rate": 16000,
@@ -34,7 +34,7 @@ def test_same_input_same_bytes(tmp_path, make):
     )
 
 
-def test_what_was_written(tmp_path, make):
+def test_written_properties(tmp_path, make):
     """Size, rate and duration are those requested, for integer and fractional frame rates."""
     for fps in (25, 30000 / 1001, 12.5):
         write_video(tmp_path / "a.mp4", (make.frame(i) for i in range(20)), fps)
@@ -45,7 +45,7 @@ def test_what_was_written(tmp_path, make):
 
 
 def test_audio_longer_than_video(tmp_path, make):
-    """All of the sound is written."""
+    """The whole audio is written."""
     tone = (0.5 * np.sin(np.arange(16000) / 9)).astype(np.float32)
     clip_bytes(tmp_path / "a.mp4", make, waveform=tone, sample_rate=16000)
     waveform = read_clip(tmp_path / "a.mp4", sample_rate=16000).waveform
@@ -68,15 +68,15 @@ def test_audio_longer_than_video(tmp_path, make):
         ([np.zeros((32, 48, 3), np.uint8)], {"waveform": np.full(9, np.nan), "sample_rate": 8000}, "numbers"),
     ],
 )
-def test_what_cannot_be_written(tmp_path, frames, extra, words):
-    """Refused in words, and no file is left behind, not even a part."""
+def test_invalid_content_is_rejected(tmp_path, frames, extra, words):
+    """There is an error, and neither a file nor a partial file remains."""
     with pytest.raises(InputError, match=words):
         write_video(tmp_path / "a.mp4", frames, 25, **extra)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_keeps_the_old_file(tmp_path, make):
-    """A clip that cannot be finished leaves the one before it as it was."""
+def test_failed_write_keeps_the_old_file(tmp_path, make):
+    """If writing fails, the existing clip is unchanged."""
     before = clip_bytes(tmp_path / "a.mp4", make)
 
     def broken():
@@ -89,8 +89,8 @@ def test_a_failure_keeps_the_old_file(tmp_path, make):
 
 
 @pytest.mark.parametrize("hertz", [200, 1000, 5000])
-def test_a_tone_lights_its_band(hertz):
-    """A sine's energy lies in the band whose triangle holds its frequency."""
+def test_spectrogram_of_a_tone(hertz):
+    """The energy of a sine is in the band whose triangle contains its frequency."""
     cells = log_mel(np.sin(2 * np.pi * hertz * np.arange(16000) / 16000), 16000)
     assert cells.shape == (64, 100)
     assert cells.dtype == np.float32
@@ -98,7 +98,7 @@ def test_a_tone_lights_its_band(hertz):
     assert abs(int(np.argmax(cells[:, 50])) - band) <= 1
 
 
-def test_a_click_lights_its_column():
+def test_spectrogram_of_a_click():
     """Column t is centered at (t + 0.5) hops."""
     waveform = np.zeros(16000)
     waveform[8080] = 1
@@ -106,7 +106,7 @@ def test_a_click_lights_its_column():
 
 
 def test_spectrogram_limits():
-    """Decibels below the loudest cell, bounded; silence is the bound; no band is empty."""
+    """Values are decibels relative to the maximum, with a lower limit for silence; no band is empty."""
     noise = np.random.default_rng(0).normal(size=4000)
     cells = log_mel(noise, 8000, bands=40)
     assert cells.max() == 0
@@ -117,8 +117,8 @@ def test_spectrogram_limits():
         log_mel(np.zeros(0), 8000)
 
 
-def test_attention_is_densest_where_it_is_largest():
-    """The colors are those of the legend, from one end to the other; frames keep their shape."""
+def test_attention_colors_match_the_weights():
+    """The colors are those of the legend from the smallest to the largest weight; frames keep their shape."""
     gray = np.full((40, 60, 3), 128, np.uint8)
     maps = np.zeros((2, 2, 3))
     maps[0, 0, 2], maps[1] = 1.0, 1 / 6
@@ -128,11 +128,11 @@ def test_attention_is_densest_where_it_is_largest():
     assert peaked.shape == gray.shape
     assert (peaked[0, -1] == legend[-1]).all()
     assert (peaked[-1, 0] == legend[0]).all()
-    np.testing.assert_allclose(flat, np.broadcast_to(legend[100], flat.shape), atol=1)  # 1, the even share
+    np.testing.assert_allclose(flat, np.broadcast_to(legend[100], flat.shape), atol=1)  # 1: uniform attention
 
 
-def test_attention_is_interpolated_without_crosses():
-    """Around a peak, values on the axes of the grid and on its diagonals are alike; bilinearly they differ by 0.08."""
+def test_attention_interpolation_is_isotropic():
+    """Around a peak, values on axes and diagonals are equal; with bilinear interpolation they differ by 0.08."""
     grid = np.zeros((5, 5))
     grid[2, 2] = 1
     values = enlarge(grid, 500, 500)
@@ -141,8 +141,8 @@ def test_attention_is_interpolated_without_crosses():
     assert values.max() == pytest.approx(1, abs=1e-3)
 
 
-def test_a_map_that_is_flat_but_for_noise_looks_flat():
-    """Differences of a thousandth do not span the whole color scale."""
+def test_noise_in_a_uniform_map_is_not_enlarged():
+    """Differences of a thousandth do not cover the whole color scale."""
     noise = 1 + 1e-3 * np.random.default_rng(0).standard_normal((1, 5, 5))
     scale = AttentionScale.of(noise / noise.sum())
     assert scale.high - scale.low >= MIN_SPAN
@@ -150,8 +150,8 @@ def test_a_map_that_is_flat_but_for_noise_looks_flat():
 
 
 @pytest.mark.parametrize("maps", [np.zeros((2, 3)), np.full((1, 2, 2), np.nan), np.zeros((0, 2, 2))])
-def test_attention_that_cannot_be_drawn(maps):
-    """Neither a map of another shape, nor numbers that are not finite, nor a frame of another type."""
+def test_invalid_attention_is_rejected(maps):
+    """A map of another shape, values that are not finite, and frames of another dtype are errors."""
     frame = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(InputError, match="attention maps"):
         draw_attention([frame], maps)
@@ -159,8 +159,8 @@ def test_attention_that_cannot_be_drawn(maps):
         draw_attention([frame.astype(float)], np.full((1, 2, 2), 0.25))
 
 
-def test_the_footer_tells_moments_apart():
-    """Weights of 24 % and 27 % have bars of other colors, and the current moment's is the brightest."""
+def test_footer_shows_temporal_weights():
+    """Weights of 24% and 27% have bars of different colors, and the current slice has the brightest bar."""
     scale = AttentionScale(low=0.5, high=2.0)
     strips = [footer(256, scale, np.array([0.24, 0.27, 0.25, 0.24]), current) for current in range(2)]
     assert all(strip.shape[0] % 2 == 0 and strip.shape[1:] == (256, 3) for strip in strips)
@@ -171,8 +171,8 @@ def test_the_footer_tells_moments_apart():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 48)])
-def test_png(shape):
-    """Pillow reads back what was written, bit for bit."""
+def test_png_is_lossless(shape):
+    """Pillow reads the written pixels bit for bit."""
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert (np.asarray(Image.open(io.BytesIO(encode_png(picture)))) == picture).all()
     kind, data = png_data_uri(picture).split(",")
@@ -180,7 +180,7 @@ def test_png(shape):
     assert base64.b64decode(data) == encode_png(picture)
 
 
-def test_the_color_map_is_that_of_matplotlib():
-    """The package has its table, so that explanations do not need matplotlib."""
+def test_color_map_equals_that_of_matplotlib():
+    """The package has its own copy of the table, so that explanations do not need matplotlib."""
     colormaps = pytest.importorskip("matplotlib").colormaps
     assert (colors(np.arange(256) / 255) == colormaps["inferno"](np.arange(256), bytes=True)[:, :3]).all()

@@ -1,4 +1,4 @@
-"""Decoding in worker processes: limits, what a worker inherits, and workers that misbehave."""
+"""Decoding in worker processes: limits, inherited resources, and workers that fail."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ while True:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """1.5 s of picture and sound."""
+    """1.5 s of video and audio."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     rng = np.random.default_rng(0)
     frames = [np.full((32, 48, 3), 20 * t, np.uint8) for t in range(12)]
@@ -74,7 +74,7 @@ def reader():
     reader.close()
 
 
-def test_the_same_results_as_in_this_process(reader, clip):
+def test_results_equal_those_in_this_process(reader, clip):
     """Every operation of the worker returns the values and errors of its function."""
     options = {"frames": 3, "short_side": 16, "sample_rate": 8000}
     samplings = [FrameSampling(frames=3, short_side=16), FrameSampling(frames=2), FrameSampling(frames=1)]
@@ -107,8 +107,8 @@ def test_the_same_results_as_in_this_process(reader, clip):
         reader.read_clip(clip)
 
 
-def test_windows_that_are_not_all_taken(reader, clip):
-    """After a caller stops early, the next request does not get the remaining replies."""
+def test_unread_windows_are_discarded(reader, clip):
+    """If a caller stops early, the next request does not receive the remaining replies."""
     spans = [(0.0, 1.0), (0.5, 1.5)]
     stream = reader.read_windows(clip, spans, samplings=[FrameSampling(frames=2)], sample_rate=None)
     next(stream)
@@ -116,8 +116,8 @@ def test_windows_that_are_not_all_taken(reader, clip):
     assert reader.read_clip(clip, frames=2).frames.shape[0] == 2
 
 
-def test_a_worker_inherits_nothing_that_it_does_not_need(reader, clip, monkeypatch):
-    """No secret of the environment, no socket or file of the parent; no large files, no core dumps."""
+def test_worker_inherits_only_what_it_needs(reader, clip, monkeypatch):
+    """No secret environment variables, sockets or files of the parent; no large files, no core dumps."""
     monkeypatch.setenv("SERVICE_PASSWORD", "hidden")
     with socket.socket() as listening, open(clip, "rb") as file:
         os.set_inheritable(listening.fileno(), True)
@@ -135,8 +135,8 @@ def test_a_worker_inherits_nothing_that_it_does_not_need(reader, clip, monkeypat
         assert int(limits["Max address space"]) < 2**34
 
 
-def test_the_number_of_packets_is_bounded(clip):
-    """A file of a million tiny packets is given up after the number allowed."""
+def test_number_of_packets_is_limited(clip):
+    """A file with a million tiny packets is rejected at the limit."""
     reader = ReaderProcess(ReadLimits(packets=10))
     try:
         with pytest.raises(MediaError, match="gave up after 10 packets"):
@@ -163,8 +163,8 @@ def test_the_number_of_packets_is_bounded(clip):
         ("print('ready', flush=True); input(); input()", WorkerTimeoutError, "too long"),
     ],
 )
-def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, message):
-    """Death, nonsense, arrays that would fill the memory, silence: an error in bounded time, and it is ended."""
+def test_failing_workers_are_ended(tmp_path, monkeypatch, program, error, message):
+    """A crash, invalid replies, too large arrays, and no reply give an error in limited time."""
     (tmp_path / "misbehaving.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     worker = WorkerProcess("misbehaving", reply_bytes=10**6)
@@ -175,8 +175,9 @@ def test_a_worker_that_misbehaves(tmp_path, monkeypatch, program, error, message
 
 
 @pytest.mark.parametrize(("spare", "megabytes", "works"), [(400, 10_000, True), (40, 2048, False)])
-def test_a_hard_limit_of_the_address_space(clip, spare, megabytes, works):
-    """Under `ulimit -v` a reader uses what is left of it; too little is reported with the amount needed."""
+def test_hard_limit_of_the_address_space(clip, spare, megabytes, works):
+    """With `ulimit -v`, a reader uses the remaining memory; if it is too small, the error has the required
+    size."""
     arguments = [sys.executable, "-c", READ_UNDER_LIMIT, str(clip), str(spare), str(megabytes)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     if works:
@@ -186,16 +187,16 @@ def test_a_hard_limit_of_the_address_space(clip, spare, megabytes, works):
         assert "MB of address space are needed, but the limit (ulimit -v) is" in (done.stdout)
 
 
-def test_a_worker_that_cannot_start(tmp_path, monkeypatch):
-    """What it printed is in the message, never EOFError."""
+def test_worker_that_cannot_start(tmp_path, monkeypatch):
+    """The message has the output of the worker instead of an EOFError."""
     (tmp_path / "broken.py").write_text("raise ImportError('libavcodec.so: cannot map segment')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(WorkerError, match=r"exit code 1: ImportError: libavcodec\.so: cannot map segment"):
         list(WorkerProcess("broken").call({}, TimeBudget(5)))
 
 
-def test_a_worker_ends_quietly_with_its_parent(clip):
-    """A parent that is killed while a worker decodes: no traceback, no process that stays."""
+def test_worker_ends_with_its_parent(clip):
+    """If the parent is killed while a worker decodes, the worker ends without a traceback."""
     code = READ_FOREVER.format(path=str(clip))
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert parent.stdout is not None
@@ -210,8 +211,8 @@ def test_a_worker_ends_quietly_with_its_parent(clip):
     assert printed == b""
 
 
-def test_an_error_of_the_program_in_a_worker_is_not_one_of_the_file(tmp_path):
-    """It ends the job; every other file would fail as well."""
+def test_program_error_in_a_worker_is_raised(tmp_path):
+    """It ends the job, because every other file would fail as well."""
     error = reader_module._error(
         tmp_path, {"kind": "unexpected", "message": "TypeError: open() got an argument"}
     )

@@ -14,7 +14,7 @@ from avcil.media import MediaError, probe, read_clip
 pytestmark = pytest.mark.clips
 
 SHORT = 48
-SQUARE = {  # stored sizes in the manifest; these pixels are oblong, and people see another shape
+SQUARE = {  # the manifest has stored sizes; these files have non-square pixels
     "bbb_sunflower_QCIF_30fps_h263_noaudio_1f.3gp": (216, 144),
     "bbb_sunflower_QCIF_30fps_mp4v_noaudio_1f.mp4": (256, 144),
     "carphone_distorted.mp4": (193, 144),
@@ -26,17 +26,17 @@ SQUARE = {  # stored sizes in the manifest; these pixels are oblong, and people 
 }
 OTHER_TRACK = {"nasa_13013.mp4": (480, 270)}  # FFmpeg's best of two sizes; the manifest lists the first
 LENGTH = {
-    "nasa_13013.mp4": 13.056,  # 16.57 s counts the subtitles, which outlast picture and sound
-    "sample_fragmented.mp4": 1.068,  # 143165 s is the header's nonsense; the fragments end here
-    "mediabunny_annex-b.mp4": 0.5,  # cut off: the index lists packets behind the end of the file
-    "invalid_userdata.mp4": 0.0,  # cut off before the first packet
+    "nasa_13013.mp4": 13.056,  # 16.57 s includes subtitles that are longer than video and audio
+    "sample_fragmented.mp4": 1.068,  # the header has a wrong duration of 143165 s; the fragments end here
+    "mediabunny_annex-b.mp4": 0.5,  # truncated: the index lists packets after the end of the file
+    "invalid_userdata.mp4": 0.0,  # truncated before the first packet
 }
-SAID = {  # what must be said beside missing tracks
+SAID = {  # expected notes in addition to missing tracks
     "corrupted.mp4": "could not be decoded",
     "sample_with_invalid_nalu.mp4": "could not be decoded",
     "mediabunny_annex-b.mp4": "track ends at 0.51 s of 35.23 s",
     "sample_missing_stsd.mp4": "codec is unknown",
-    "sample_eac3.mp4": "gaps",  # each packet claims 32 ms and holds 5 ms
+    "sample_eac3.mp4": "gaps",  # each packet declares 32 ms and contains 5 ms
     "filetype_fixture.asf": "the audio is silent",
     "edit_list_positive_shift.mp4": "the audio is silent",
     "sample_with_dts.mkv": "the audio is silent",
@@ -46,7 +46,7 @@ SAID = {  # what must be said beside missing tracks
 STAMPS_LIE = {
     "mmaction2_test.avi",
     "sample-with-large-length.avi",
-}  # AVI: stamps are in the order of decoding
+}  # AVI: time stamps are in decoding order
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def rows(real):
 
 @pytest.fixture(scope="module")
 def clips(real, rows):
-    """Every file read once: its clip, or the error it gave."""
+    """Every file read once: its clip, or its error."""
     result = {}
     for name in rows:
         try:
@@ -69,12 +69,12 @@ def clips(real, rows):
 
 
 def shown_size(row):
-    """(width, height) as a person sees the picture."""
+    """Displayed (width, height)."""
     size = SQUARE.get(row["file"]) or OTHER_TRACK.get(row["file"]) or (int(row["width"]), int(row["height"]))
     return size[::-1] if row["rotation"] in ("90", "-90") else size
 
 
-def test_usable(rows, clips):
+def test_usable_modalities(rows, clips):
     """Frames, audio, both or neither, as in the manifest, for all seventy files."""
     names = {(True, True): "av", (True, False): "video_only", (False, True): "audio_only"}
     result = {
@@ -87,7 +87,7 @@ def test_usable(rows, clips):
     assert result == {name: row["usable"] for name, row in rows.items()}
 
 
-def test_missing_parts_are_reported(rows, clips):
+def test_notes_on_damaged_files(rows, clips):
     """Every damaged file has a problem; intact files have none."""
     for name, row in rows.items():
         if row["usable"] == "none":
@@ -99,8 +99,8 @@ def test_missing_parts_are_reported(rows, clips):
             assert any(SAID[name] in problem for problem in problems), (name, problems)
 
 
-def test_sizes(real, rows, clips):
-    """Sizes as shown: turned upright, pixels square; the probe and the frames agree."""
+def test_displayed_sizes(real, rows, clips):
+    """After rotation and with square pixels, the sizes of the probe and of the frames agree."""
     for name, row in rows.items():
         if row["usable"] not in ("av", "video_only"):
             continue
@@ -113,8 +113,8 @@ def test_sizes(real, rows, clips):
         )
 
 
-def test_probe(real, rows):
-    """Tracks, rotation, rate and length as declared."""
+def test_probed_properties(real, rows):
+    """Tracks, rotation, rate and length equal those in the manifest."""
     for name, row in rows.items():
         if not row["container"]:
             with pytest.raises(MediaError):
@@ -122,7 +122,7 @@ def test_probe(real, rows):
             continue
         info = probe(real / name)
         assert (info.has_video, info.has_audio) == (row["has_video"] == "1", row["has_audio"] == "1"), name
-        # FFmpeg's rotation runs against the clock
+        # FFmpeg's rotation is counterclockwise
         assert info.rotation == -int(row["rotation"] or 0) % 360, name
         assert info.mirrored == (name == "sample_rotate_and_reflect.mp4")
         assert info.duration == pytest.approx(LENGTH.get(name, float(row["duration"])), abs=0.05), name
@@ -134,7 +134,7 @@ def test_probe(real, rows):
 
 
 def plain_decode(path):
-    """All frames of a file at once, with exact times on its clock: the plain way, to compare with."""
+    """All frames of a file with exact times, as reference."""
     with av.open(str(path)) as container:
         origin = Fraction(container.start_time or 0, 1_000_000)
         frames, track = [], container.streams.best("video")
@@ -147,8 +147,8 @@ def plain_decode(path):
         return [(Fraction(frame.pts) * frame.time_base - origin, frame) for frame in frames]
 
 
-def test_frames_are_those_of_a_plain_decode(real, rows, clips):
-    """For every time, the picture is that of the last frame due by then, by a decode of everything."""
+def test_frames_equal_a_full_decode(real, rows, clips):
+    """For every time, the frame is the last one due by then in a full decode."""
     compared = 0
     for name, row in rows.items():
         clip = clips[name]
@@ -174,14 +174,14 @@ def test_frames_are_those_of_a_plain_decode(real, rows, clips):
 
 
 def test_late_video(clips):
-    """An edit list that starts the video at 1 s: the first frame is shown until then."""
+    """An edit list starts the video at 1 s: the first frame is used for earlier times."""
     clip = clips["edit_list_positive_shift.mp4"]
     assert clip.frame_times[0] == pytest.approx(10.005 / 16)
     assert clip.duration == pytest.approx(10.005)
 
 
 def test_avi_without_presentation_stamps(real):
-    """Frames come in the order of display though the stamps of presentation say otherwise."""
+    """Frames are in display order although presentation time stamps are wrong."""
     for name in STAMPS_LIE:
         clip = read_clip(real / name, frames=20)
         with av.open(str(real / name)) as container:
@@ -192,14 +192,14 @@ def test_avi_without_presentation_stamps(real):
 
 
 def test_audio_in_10_bit_rotated_file(clips):
-    """A phone's recording: 10 bits, turned, with an edit list: picture and sound cover the same 2.55 s."""
+    """A phone's recording with 10 bits, rotation and an edit list: video and audio cover the same 2.55 s."""
     clip = clips["sample_edit_list.mp4"]
     assert clip.frames.shape == (8, round(SHORT * 1920 / 1080), SHORT, 3)
     assert len(clip.waveform) / 16000 == pytest.approx(clip.duration, abs=0.01)
 
 
-def test_twice_the_same(real, clips):
-    """DamagedVideo files give the same frames every time."""
+def test_reading_damaged_files_is_deterministic(real, clips):
+    """Damaged files give the same frames every time."""
     for name in ("corrupted.mp4", "sample_with_invalid_nalu.mp4", "mediabunny_annex-b.mp4"):
         again = read_clip(real / name, frames=8, short_side=SHORT, sample_rate=16000)
         assert (again.frames == clips[name].frames).all()

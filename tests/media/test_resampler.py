@@ -1,4 +1,4 @@
-"""The resampler gives what PyAV's own gives, bit for bit."""
+"""The resampler equals that of PyAV bit for bit."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def noise(form: str, layout: str, channels: int, rate: int) -> list[av.AudioFram
     ("form", "layout", "channels", "rate"),
     [("fltp", "mono", 1, 16_000), ("fltp", "stereo", 2, 44_100), ("s16", "5.1", 6, 48_000)],
 )
-def test_bits_are_those_of_pyav(form, layout, channels, rate):
-    """Also at the same rate, and for samples of other formats and several channels."""
+def test_resampled_bits_equal_pyav(form, layout, channels, rate):
+    """Also at the same rate, and for other sample formats and several channels."""
     frames = noise(form, layout, channels, rate)
     theirs = AudioResampler(format="flt", layout=layout, rate=16_000, frame_size=BLOCK)
     ours = Resampler(frames[0], 16_000)

@@ -1,4 +1,4 @@
-"""Side data of frames never makes a readable file unreadable."""
+"""Side data of frames never make a readable file unreadable."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from avcil.media import probe, read_clip
 
 LCEVC = bytes([4, 8, 0xB4, 0x00, 0x50, 0x00, 1, 2, 3, 4, 0x80])
-"""A supplemental message of H.264 (registered user data of V-Nova); FFmpeg has a type of side data for it."""
+"""An SEI message of H.264 (registered user data of V-Nova), for which FFmpeg has a type of side data."""
 QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 MIRROR = (-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 def picture():
-    """A bright corner at the top left."""
+    """An image with a bright upper left corner."""
     frame = np.full((32, 48, 3), 16, np.uint8)
     frame[:16, :24] = 235
     return frame
@@ -32,7 +32,7 @@ def bright_corner(frame):
 
 
 def write_h264(path, message, matrix):
-    """Ten pictures in MP4, each behind a supplemental message, turned by a display matrix."""
+    """Ten frames in MP4, each after an SEI message, with a display matrix."""
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=25)
         track.width, track.height, track.pix_fmt = 48, 32, "yuv420p"
@@ -60,7 +60,7 @@ def names_of_side_data_fail(path):
 
 
 @pytest.mark.parametrize(("matrix", "rotation", "mirrored"), [(QUARTER, 90, False), (MIRROR, 0, True)])
-def test_side_data_that_pyav_does_not_know(tmp_path, matrix, rotation, mirrored):
+def test_unknown_types_of_side_data(tmp_path, matrix, rotation, mirrored):
     """Frames with a type of side data that PyAV does not know (spatial video) are read and rotated correctly."""
     path = tmp_path / "a.mp4"
     write_h264(path, LCEVC, matrix)
@@ -77,8 +77,8 @@ def test_side_data_that_pyav_does_not_know(tmp_path, matrix, rotation, mirrored)
     ("orientation", "corner"),
     list(enumerate([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0), (0, 1), (1, 1), (1, 0)], start=1)),
 )
-def test_exif(tmp_path, orientation, corner):
-    """EXIF data are such a type too; their orientation is one of eight."""
+def test_exif_orientation(tmp_path, orientation, corner):
+    """EXIF data are such a type, too; all eight orientations are applied."""
     path = tmp_path / "a.jpg"
     with av.open(str(path), "w", format="mjpeg") as container:
         track = container.add_stream("mjpeg", rate=1)
@@ -97,8 +97,8 @@ def test_exif(tmp_path, orientation, corner):
 
 
 @pytest.mark.parametrize("field", ["colorspace", "color_primaries", "color_trc"])
-def test_colors_that_nobody_knows(tmp_path, field):
-    """Reserved and rare numbers for colors are read as something near."""
+def test_unknown_color_properties(tmp_path, field):
+    """Reserved and rare color properties are replaced by similar ones."""
     option = {"colorspace": "colormatrix", "color_primaries": "colorprim", "color_trc": "transfer"}[field]
     data = _with_color(tmp_path / "a.mp4", option)
     for number in range(24):
@@ -110,7 +110,7 @@ def test_colors_that_nobody_knows(tmp_path, field):
 
 
 def _with_color(path, option):
-    """A file of which the number of a color can be set."""
+    """A file whose color property is set to a given number."""
     with av.open(str(path), "w") as container:
         track = container.add_stream("mpeg4", rate=25)
         track.width, track.height, track.pix_fmt = 48, 32, "yuv420p"
@@ -125,8 +125,8 @@ def _with_color(path, option):
     return lambda number: data[:at] + struct.pack(">H", number) + data[at + 2 :]
 
 
-def test_tags_that_are_no_text(tmp_path):
-    """Tags in an unknown encoding, and a chapter of no length."""
+def test_tags_with_invalid_text(tmp_path):
+    """Tags in an unknown encoding, and a chapter without a length."""
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "TITLETITLE"

@@ -1,4 +1,4 @@
-"""Frames that nobody sees and no frame leans on are not decoded, and nothing else changes."""
+"""Frames that are neither selected nor referenced are not decoded, and the result is unchanged."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KINDS = {
 
 
 def moving(count):
-    """Noise that drifts, so that every frame differs and B frames lean on their neighbors."""
+    """Moving noise, so that all frames differ and B frames reference their neighbors."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 400, 3), np.uint8)
     return [noise[:, 3 * i : 3 * i + 64] for i in range(count)]
 
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """How many frames each reading took out of the decoder."""
+    """Number of frames that each reading decoded."""
     counts = []
     plain = module.TrackReader._decode
 
@@ -51,8 +51,8 @@ def decoded(monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("request_", [{"frames": 4}, {"frames": 16}, {"frames": 3, "start": 1.5, "end": 3.3}])
-def test_same_frames_from_fewer_decoded(tmp_path, make, monkeypatch, decoded, kind, request_):
-    """Byte for byte those of a full pass."""
+def test_skipping_gives_the_same_frames(tmp_path, make, monkeypatch, decoded, kind, request_):
+    """Byte for byte those of a full decode, with fewer decoded frames."""
     codec, name, coding = KINDS[kind]
     make.track(
         tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
@@ -67,8 +67,8 @@ def test_same_frames_from_fewer_decoded(tmp_path, make, monkeypatch, decoded, ki
 
 
 @pytest.mark.parametrize("fault", ["missing", "twice", "wrong"])
-def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, fault):
-    """No stamps, equal ones, or stamps that promise another frame: everything is decoded."""
+def test_unreliable_time_stamps_disable_skipping(tmp_path, make, monkeypatch, fault):
+    """With missing, equal or wrong time stamps, everything is decoded."""
     codec, name, coding = KINDS["h264"]
     make.track(tmp_path / name, moving(60), range(0, 2400, 40), codec=codec, coding=coding)
     monkeypatch.setattr(module.PacketSkipper, "supports", staticmethod(lambda track: False))
@@ -77,16 +77,16 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
     told = module.PacketSkipper._add_time_stamp
 
     class Lying:
-        """A packet whose stamp is not what the decoder will say."""
+        """A packet whose time stamp differs from that of the decoded frame."""
 
         def __init__(self, packet):
             self.size = packet.size
             self.pts = {"missing": None, "twice": 0, "wrong": packet.pts + 1}[fault]
 
-    def lie(self, packet, stamps):
+    def wrong_stamp(self, packet, stamps):
         told(self, Lying(packet) if packet.size else packet, stamps)
 
-    monkeypatch.setattr(module.PacketSkipper, "_add_time_stamp", lie)
+    monkeypatch.setattr(module.PacketSkipper, "_add_time_stamp", wrong_stamp)
     reads = []
     read = module._read
     monkeypatch.setattr(module, "_read", lambda *a, **ways: (reads.append(ways["skip"]), read(*a, **ways))[1])
@@ -97,10 +97,8 @@ def test_stamps_that_do_not_tell_are_not_relied_on(tmp_path, make, monkeypatch, 
 @pytest.mark.parametrize(
     ("kind", "spares"), [("h264-groups", True), ("h264-stream", True), ("h264-pyramid", False)]
 )
-def test_nothing_is_decoded_between_the_last_needed_frame_and_an_idr_frame(
-    tmp_path, make, monkeypatch, kind, spares
-):
-    """Of groups of twelve frames with no moment in them, hardly one reaches the decoder; of open groups each may."""
+def test_unneeded_groups_of_pictures_are_skipped(tmp_path, make, monkeypatch, kind, spares):
+    """Frames of closed groups without a requested time are not decoded; those of open groups may be."""
     codec, name, coding = KINDS[kind]
     make.track(
         tmp_path / name, moving(100), range(100), time_base=Fraction(1, 25), codec=codec, coding=coding
@@ -133,7 +131,7 @@ def encoded(frames, start=0, *, group=12, more=""):
 
 
 def write(path, packets):
-    """A transport stream, which may begin anywhere and say anything."""
+    """A transport stream, which may begin at any packet with any content."""
     with av.open(str(path), "w") as container:
         track = container.add_stream("libx264", rate=25)
         track.width = track.height = 64
@@ -166,8 +164,8 @@ def check_all_ways(path, monkeypatch, requests, problems=()):
 
 
 @pytest.mark.parametrize("change", ["chroma-qp-offset=8", "sps-id=1"])
-def test_parameter_sets_in_a_packet_that_nobody_needs(tmp_path, monkeypatch, change):
-    """They hold for what comes later, so their packet is decoded: sets that change, and sets that are new."""
+def test_parameter_sets_in_skipped_packets(tmp_path, monkeypatch, change):
+    """They apply to later packets, so packets with changed or new parameter sets are decoded."""
     frames = moving(100)
     first, then = encoded(frames[:48]), encoded(frames[48:], 48, more=f":{change}")
     sets = [unit for unit in units(then[0][0]) if unit[0] & 31 in (7, 8)]
@@ -182,7 +180,7 @@ def test_parameter_sets_in_a_packet_that_nobody_needs(tmp_path, monkeypatch, cha
     check_all_ways(tmp_path / "a.ts", monkeypatch, [{"frames": count} for count in (2, 3, 4, 6)])
 
 
-def test_time_stamps_that_come_again(tmp_path, monkeypatch):
+def test_repeated_time_stamps(tmp_path, monkeypatch):
     """Two recordings in one file: frames that are skipped in the first do not affect the second."""
     frames = moving(100)
     write(tmp_path / "a.ts", encoded(frames[:75]))
@@ -194,8 +192,8 @@ def test_time_stamps_that_come_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_kinds_of_units_with_lengths_before_them(size):
-    """Of whatever size; lengths that do not lead to the end are none, and nothing is concluded from them."""
+def test_nal_units_with_length_prefixes(size):
+    """Length prefixes of any size are parsed; invalid lengths give no NAL unit types."""
     extradata = bytes([1, 100, 0, 31, 0xFC | (size - 1)])
     data = b"".join(len(unit).to_bytes(size, "big") + unit for unit in (b"\x06a", b"\x65bcd"))
     assert set(_nal_types(data, extradata)) == {6, 5}

@@ -43,7 +43,7 @@ def noise(seconds, level=0.3):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("loud_first", [True, False])
 def test_duration_of_audio_without_index(tmp_path, form, loud_first):
-    """Noise and silence need different bit rates, from one of which FFmpeg estimates a wrong duration."""
+    """Noise and silence have different bit rates, from one of which FFmpeg estimates a wrong duration."""
     name, container, codec, options, coding = FORMS[form]
     parts = [noise(10), np.zeros(10 * RATE)]
     samples = np.concatenate(parts if loud_first else parts[::-1])
@@ -64,7 +64,7 @@ def test_duration_of_audio_without_index(tmp_path, form, loud_first):
 
 
 def test_part_of_audio_without_index(tmp_path, monkeypatch):
-    """A stretch far into the file is the one that decoding everything gives, though FFmpeg's estimate ends before."""
+    """A late time range equals that of a full decode, although FFmpeg's estimated duration is shorter."""
     name, container, codec, options, coding = FORMS["mp3"]
     samples = np.concatenate([noise(10), 0.1 * np.sin(np.arange(30 * RATE) ** 2 / 5e5)])
     write_audio(tmp_path / name, container, codec, samples, options=options, coding=coding)
@@ -74,8 +74,8 @@ def test_part_of_audio_without_index(tmp_path, monkeypatch):
     np.testing.assert_allclose(stretch, whole[35 * RATE : 37 * RATE], atol=1e-3)
 
 
-def test_one_recording_is_walked_once(tmp_path, monkeypatch):
-    """Many clips may be stretches of one file without an index; a file that was replaced is read again."""
+def test_packets_of_a_file_are_scanned_once(tmp_path, monkeypatch):
+    """Many clips may be parts of one file without an index; a replaced file is scanned again."""
     name, container, codec, options, coding = FORMS["aac"]
     path = tmp_path / name
     write_audio(path, container, codec, noise(3), options=options, coding=coding)
@@ -92,7 +92,7 @@ def test_one_recording_is_walked_once(tmp_path, monkeypatch):
 def write_both(
     path, *, seconds=2.0, first=0, start=0.0, options=None, codecs=("mpeg2video", "mp2"), gap=0.0, make
 ):
-    """Numbered frames from `first` on at 10 a second, and a sine of 300 Hz, from `start` on; a gap in the middle."""
+    """Numbered frames from `first` at 10 per second, and a sine of 300 Hz, from `start`; a gap in the middle."""
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream(codecs[0], rate=25)
         video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
@@ -126,7 +126,7 @@ def numbers(clip, make):
 
 
 def is_sine(waveform):
-    """Whether every tenth of a second is loud."""
+    """Whether every tenth of a second has audio."""
     blocks = np.abs(waveform[: len(waveform) // 1600 * 1600].reshape(-1, 1600)).max(axis=1)
     return bool((blocks[1:-2] > 0.3).all())
 
@@ -134,7 +134,7 @@ def is_sine(waveform):
 @pytest.mark.parametrize("suffix", ["ts", "mpg"])
 @pytest.mark.parametrize("later", [0.0, 3600.0, 20.0])
 def test_joined_recordings(tmp_path, make, suffix, later):
-    """`cat a.ts b.ts`: stamps that begin again, or jump ahead; both parts are seen and heard, side by side."""
+    """`cat a.ts b.ts`: time stamps that restart or jump; the video and audio of both parts are used in order."""
     first = write_both(tmp_path / f"a.{suffix}", make=make, seconds=4)
     second = write_both(tmp_path / f"b.{suffix}", make=make, seconds=4, first=20, start=later)
     path = tmp_path / f"both.{suffix}"
@@ -166,7 +166,7 @@ def test_windows_of_joined_recordings(tmp_path, make):
 
 
 def test_video_and_audio_stay_in_sync(tmp_path, make):
-    """Ten parts with a sound longer than its picture each: sound is not moved against the picture bit by bit."""
+    """Ten parts whose audio is longer than their video: the offset does not accumulate."""
     data = b""
     for number in range(10):
         part = write_both(tmp_path / "part.ts", make=make, seconds=1, first=5 * number)
@@ -182,8 +182,8 @@ def test_video_and_audio_stay_in_sync(tmp_path, make):
     assert abs(timeline.video_end - timeline.audio_end) < 0.2
 
 
-def test_clock_that_runs_over(tmp_path, make):
-    """Stamps of 33 bits that begin again at 0 after 26.5 hours are no jump."""
+def test_overflow_of_time_stamps(tmp_path, make):
+    """33-bit time stamps that restart at 0 after 26.5 hours are not a jump."""
     path = write_both(
         tmp_path / "a.ts", make=make, seconds=4, start=2**33 / 90000 - 2.0, options={"mpegts_copyts": "1"}
     )
@@ -193,8 +193,8 @@ def test_clock_that_runs_over(tmp_path, make):
     assert clip.problems == ()
 
 
-def test_a_gap_in_a_format_without_jumps_is_a_gap(tmp_path, make):
-    """Gaps in Matroska time stamps: the last frame is repeated, audio is silent, and both have notes."""
+def test_gap_in_matroska_time_stamps(tmp_path, make):
+    """The last frame is repeated, audio is silent, and both have notes."""
     path = write_both(tmp_path / "a.mkv", make=make, seconds=4, gap=60.0, codecs=("mpeg2video", "pcm_s16le"))
     clip = read_clip(path, frames=64, sample_rate=RATE)
     assert clip.duration == pytest.approx(64, abs=0.3)
@@ -202,8 +202,8 @@ def test_a_gap_in_a_format_without_jumps_is_a_gap(tmp_path, make):
     assert any(problem.startswith("frames within a gap of the video: ") for problem in clip.problems)
 
 
-def test_silence_takes_no_memory(tmp_path, make):
-    """An hour of gap is an hour of silence, of which nothing is written to memory."""
+def test_silent_gaps_need_no_memory(tmp_path, make):
+    """An hour of silence for a gap of an hour is not stored in memory."""
     import resource
 
     path = write_both(
@@ -216,8 +216,8 @@ def test_silence_takes_no_memory(tmp_path, make):
     assert taken * 1024 < clip.waveform.nbytes / 4
 
 
-def test_files_that_were_cut_off(tmp_path, make):
-    """The rest of a file whose header promises more: its length is what is there, and this is noted."""
+def test_truncated_files(tmp_path, make):
+    """The length is that of the existing part although the header has the full duration, with a note."""
     for name, codecs, options in (
         ("a.mp4", ("mpeg4", "aac"), {"movflags": "faststart"}),
         ("a.mkv", ("mpeg2video", "pcm_s16le"), {}),
@@ -244,7 +244,7 @@ def test_files_that_were_cut_off(tmp_path, make):
 
 
 def test_webm_without_duration(tmp_path, make):
-    """As browsers record it: no duration, no index; the packets tell."""
+    """Browsers record without duration and index; the packets determine the duration."""
     path = tmp_path / "a.webm"
     options = {"live": "1"}
     write_both(path, make=make, seconds=4, options=options, codecs=("libvpx", "libopus"))
@@ -255,7 +255,7 @@ def test_webm_without_duration(tmp_path, make):
     assert numbers(clip, make) == list(range(20))
 
 
-def test_notes_reach_those_who_read_clips(tmp_path, make):
+def test_notes_are_stored_and_predicted(tmp_path, make):
     """Stored clips and predictions have the note that parts were joined."""
     path = tmp_path / "both.ts"
     part = write_both(tmp_path / "a.ts", make=make, seconds=2).read_bytes()

@@ -1,4 +1,4 @@
-"""Windows of a long video: decoded once, each like the stretch that it is."""
+"""Windows of a long video: decoded once, and equal to separate time ranges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = FrameSampling(frames=8, short_side=24)
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory):
-    """35 seconds at 10 frames a second, every frame of its own grey; longer than a stretch of sound."""
+    """35 seconds at 10 frames per second with different gray levels; longer than a block of audio."""
     path = tmp_path_factory.mktemp("windows") / "long.mp4"
     frames = [np.full((32, 48, 3), 20 + (7 * i) % 200, np.uint8) for i in range(350)]
     waveform = 0.4 * np.sin(2 * np.pi * 300 * np.arange(35 * RATE) / RATE)
@@ -24,8 +24,8 @@ def long_video(tmp_path_factory):
     return path
 
 
-def test_windows_are_stretches(long_video):
-    """Frames to the bit, and sound to the resampler's edges, as reading each stretch by itself gives them."""
+def test_windows_equal_time_ranges(long_video):
+    """Frames are equal bit for bit, audio except at the resampler's edges, to those of each range read alone."""
     spans = window_spans(duration_of(long_video), 3.0, 2.5)
     options = {"frames": 6, "short_side": 24, "sample_rate": 8000}
     samplings = [FrameSampling(frames=6, short_side=24), FrameSampling(frames=2)]
@@ -44,8 +44,8 @@ def test_windows_are_stretches(long_video):
         )
 
 
-def test_the_video_is_decoded_once(long_video, monkeypatch):
-    """However many windows a frame is in, it is decoded once; sound hardly more than once."""
+def test_video_is_decoded_once(long_video, monkeypatch):
+    """A frame of several windows is decoded once; audio at most slightly more than once."""
     from avcil.media import audio, frames
 
     seen = {"frames": 0, "samples": 0}
@@ -69,8 +69,8 @@ def test_the_video_is_decoded_once(long_video, monkeypatch):
     assert seen["samples"] < 2.1 * 35 * RATE
 
 
-def test_spans():
-    """A short file is one window; windows end with the file; what is no time is refused."""
+def test_spans_of_windows():
+    """A short file is one window; windows end with the file; invalid times are errors."""
     assert window_spans(1.0, 2.0, 0.5) == [(0.0, 1.0)]
     assert window_spans(4.0, 2.0, 1.0) == [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0)]
     assert window_spans(4.5, 2.0, 1.0)[-1] == (2.5, 4.5)
@@ -79,8 +79,8 @@ def test_spans():
             window_spans(4.0, window, hop)
 
 
-def test_what_a_file_lacks(tmp_path):
-    """Windows of a silent film have no sound, those of a sound file no picture; both say why."""
+def test_windows_of_one_modality(tmp_path):
+    """Windows of a video without audio have no audio, those of an audio file no frames; both have a note."""
     film = tmp_path / "film.mp4"
     write_video(film, [np.full((32, 32, 3), 90, np.uint8)] * 30, 10.0)
     (window,) = read_windows(film, [(0.0, 2.0)], samplings=[FrameSampling(frames=4)], sample_rate=RATE)
