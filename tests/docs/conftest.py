@@ -1,4 +1,4 @@
-"""The scripts of docs/theme, which are no package."""
+"""Imports the scripts in docs/theme, which is not a package."""
 
 from __future__ import annotations
 

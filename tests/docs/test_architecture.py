@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PATHS = {"What happens to a clip": 15, "What happens when a class is added": 10}
-"""The sections with call paths, and the most functions that each may list."""
+"""The sections with call paths, and the maximum number of functions of each."""
 
 
 def listed(title: str) -> list[tuple[str, str]]:
@@ -33,14 +33,14 @@ def functions(file: str) -> set[str]:
 
 @pytest.mark.parametrize("title", PATHS)
 def test_every_function_of_a_call_path_exists(title: str) -> None:
-    """A renamed or moved function must be renamed in the page, too."""
+    """A renamed or moved function must be renamed in the page."""
     rows = listed(title)
     assert 5 < len(rows) <= PATHS[title]
     assert [f"{file}:{name}" for file, name in rows if name not in functions(file)] == []
 
 
-def test_no_command_needs_more_than_ten_functions() -> None:
-    """From a command to its result, a reader follows at most ten steps."""
+def test_call_paths_have_at_most_ten_functions() -> None:
+    """A reader must be able to follow a command from its options to its result."""
     section = PAGE.split("\n## What happens to a clip\n")[1].split("\n## ")[0]
     commands = re.split(r"\| `avcil \w+` ", section)[1:]
     assert len(commands) == 4

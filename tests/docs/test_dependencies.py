@@ -48,7 +48,7 @@ def test_every_package_is_listed() -> None:
 
 
 def test_packages_import_only_packages_below() -> None:
-    """Else one cannot be understood, tested or replaced without the other."""
+    """A package must be understood, tested and replaced without the packages above it."""
     order = {name: number for number, name in enumerate(listed())}
     upward = {
         (module, other)
@@ -61,19 +61,19 @@ def test_packages_import_only_packages_below() -> None:
 
 
 def test_no_module_imports_the_public_api() -> None:
-    """`avcil/__init__.py` imports everything lazily; code inside imports from where a name is defined."""
+    """`avcil/__init__.py` imports lazily; modules import from the module that defines a name."""
     assert {m for m, others in GRAPH.items() if "avcil" in others and m != "avcil.__main__"} == set()
 
 
 def test_there_are_no_import_cycles() -> None:
-    """Neither within nor across packages. Modules that remain after removing all leaves are part of a cycle."""
+    """Within and across packages: modules that remain after removing all leaves repeatedly are in a cycle."""
     left = {module: others - TOP for module, others in GRAPH.items() if module not in TOP}
     while leaves := {module for module, others in left.items() if not others & left.keys()}:
         left = {module: others for module, others in left.items() if module not in leaves}
     assert {module: sorted(others & left.keys()) for module, others in left.items()} == {}
 
 
-def test_losses_are_functions_of_tensors() -> None:
+def test_losses_import_nothing_else() -> None:
     """They import nothing of avcil outside their package."""
     assert {o for m, others in GRAPH.items() if m.startswith("avcil.losses") for o in others
             if not o.startswith("avcil.losses")} == set()  # fmt: skip

@@ -22,9 +22,9 @@ def code_of(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (HOW_TO / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_encoder_is_one(tmp_path, monkeypatch):
-    """In the table, it is found by its name and by its fingerprint; alone and in a batch it gives the same; odd sounds
-    give finite numbers."""
+def test_encoder_page(tmp_path, monkeypatch):
+    """The encoder is in the list, found by name and fingerprint, independent of the batch, and finite for
+    unusual audio."""
     (tmp_path / "loudness_example.py").write_text(code_of("adding-an-encoder.md")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(registry.AUDIO, "loudness", ("loudness_example", "Loudness"))
@@ -42,8 +42,8 @@ def test_the_encoder_is_one(tmp_path, monkeypatch):
     assert again.fingerprint() == encoder.fingerprint()
 
 
-def test_the_loss_is_trained_on(tmp_path, store):
-    """Its doctest holds; both pieces in a file are a method; its term is in the log with the weight that was given."""
+def test_loss_page(tmp_path, store):
+    """The doctest passes; both code blocks in a file are a method; the log has the loss term with its weight."""
     loss, method = code_of("adding-a-loss.md")
     namespace: dict[str, object] = {}
     exec(loss, namespace)
@@ -63,8 +63,8 @@ def test_the_loss_is_trained_on(tmp_path, store):
     assert all(0 < term <= 0.05 * np.log(6) for term in terms)
 
 
-def test_options_on_the_pages_are_there():
-    """Every --option that a page names is one of avcil's."""
+def test_options_on_the_pages_exist():
+    """Every --option in a page is an option of avcil."""
     from importlib import import_module
 
     from avcil.cli.main import COMMANDS
@@ -78,8 +78,8 @@ def test_options_on_the_pages_are_there():
         assert named - known == set(), page.name
 
 
-def test_the_scikit_learn_page(single_thread):
-    """Its example gives what it shows."""
+def test_scikit_learn_page(single_thread):
+    """The example gives the printed output."""
     page = HOW_TO / "scikit-learn.md"
     example = "\n".join(code_of(page.name))
     parsed = doctest.DocTestParser().get_doctest(example, {}, page.name, str(page), 0)
@@ -87,8 +87,8 @@ def test_the_scikit_learn_page(single_thread):
     assert doctest.DocTestRunner().run(parsed).failed == 0
 
 
-def test_the_page_on_other_libraries(store, tmp_path, monkeypatch, single_thread):
-    """Its examples give what they show, for a store as the page describes it."""
+def test_other_libraries_page(store, tmp_path, monkeypatch, single_thread):
+    """The examples give the printed output for a store as described in the page."""
     pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(store, "work/features")

@@ -1,4 +1,4 @@
-"""No page is left with a hole where a figure was to come."""
+"""No page contains a placeholder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_nothing_is_left_to_be_filled_in(page):
-    """Neither a mark of a figure to come nor a note to the writer."""
+def test_no_placeholders(page):
+    """Neither a mark for a missing number nor a note to the author."""
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"@[A-Z]+@|\bTODO\b|\bFIXME\b", text)

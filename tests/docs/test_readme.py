@@ -1,4 +1,4 @@
-"""The README's commands and its Python example do what they say, as they stand there."""
+"""The commands and the Python example of the README work unchanged."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CLASSES = ("cat", "cow", "dog", "frog", "hen", "pig", "owl")
 TAKES = 6
 RATE = 16_000
 SHORT = {"--method av-cil": " --epochs 3"}
-"""What is added to commands that would train for long."""
+"""Options that are added to commands that would train for a long time."""
 
 
 def write_clip(path: Path, number: int, take: int, *, seconds: float = 0.6) -> None:
-    """A bar of a class's color that moves right or down at a class's speed, with a tone of its own."""
+    """A bar with the color and speed of a class that moves right or down, with a tone of the class."""
     rng = np.random.default_rng((number, take))
     frames = np.full((int(20 * seconds), 48, 64, 3), 30, dtype=np.uint8)
     start, color = int(rng.integers(40)), np.roll((220, 140, 40), number) - 20 * (number // 3)
@@ -40,7 +40,7 @@ def write_clip(path: Path, number: int, take: int, *, seconds: float = 0.6) -> N
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What the README takes for granted: clips of six classes, some of a seventh, and three files to ask about."""
+    """The files that the README assumes: clips of six classes, some of a seventh, and three files to predict."""
     folder = tmp_path_factory.mktemp("readme")
     for number, label in enumerate(CLASSES):
         place = folder / ("new-clips" if label == "owl" else "clips") / label
@@ -53,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def commands(text: str) -> list[str]:
-    """The command lines of a text's indented blocks, without what is said behind #."""
+    """The command lines of the indented blocks, without comments."""
     lines = re.findall(r"^    (avcil .*)$", text, flags=re.MULTILINE)
     return [line.split("  #")[0].strip() for line in lines]
 
@@ -63,15 +63,14 @@ def section(title: str) -> str:
 
 
 def test_commands_then_python(folder, monkeypatch, capsys):
-    """Every command about one's own clips ends well, in order; then the example gives what it shows, on what they
-    left."""
+    """Every command on own clips succeeds, in order; then the example gives the printed output."""
     monkeypatch.chdir(folder)
     torch.set_num_threads(1)
     arguments = commands(section("Your own clips"))
     verbs = [line.split()[1] for line in arguments]
     own = ["scan", "extract", "train", "predict", "train", "report", "learn", "predict", "predict", "serve"]
     assert verbs == own
-    for line in arguments[:-1]:  # a server has no end; tests/serve start it
+    for line in arguments[:-1]:  # a server does not end; tests/serve tests it
         line += "".join(more for part, more in SHORT.items() if part in line)
         with pytest.raises(SystemExit) as end:
             main(shlex.split(line)[1:])

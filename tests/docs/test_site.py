@@ -24,7 +24,7 @@ LOADED = {
 
 
 class Page(html.parser.HTMLParser):
-    """A page's anchors, what it links to, and what a browser fetches with it."""
+    """Anchors and links of a page, and the resources that a browser loads with it."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """The site, built in the same way as with `make docs`."""
     folder = tmp_path_factory.mktemp("site") / "html"
     arguments = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
@@ -56,12 +56,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
-    """Every page of it but the one for addresses that do not exist, whose links are from the server's root."""
+    """Every page except the one for error 404, whose links are relative to the server's root."""
     return {file: Page(file) for file in site.rglob("*.html") if file.name != "404.html"}
 
 
-def test_links_lead_somewhere(pages):
-    """Every link within the site, from the HTML as it is: file and anchor."""
+def test_links_within_the_site_exist(pages):
+    """File and anchor of every link in the HTML exist."""
     broken = []
     for file, page in pages.items():
         for link in [*page.links, *page.loaded]:
@@ -75,7 +75,7 @@ def test_links_lead_somewhere(pages):
     assert broken == []
 
 
-def test_nothing_is_fetched_from_elsewhere(site, pages):
+def test_no_external_resources(site, pages):
     """The site works without a network and sends no requests to other servers."""
     abroad = [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc]
     styles = "".join(file.read_text(encoding="utf-8") for file in site.rglob("*.css"))
@@ -83,8 +83,8 @@ def test_nothing_is_fetched_from_elsewhere(site, pages):
     assert re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*", styles) == []
 
 
-def test_every_option_is_on_the_page(site):
-    """What `avcil VERB --help` says of each option stands on the page of commands."""
+def test_every_option_is_documented(site):
+    """The page of commands has the help text of every option of `avcil COMMAND --help`."""
     sys.path.insert(0, str(ROOT / "docs" / "theme"))
     try:
         import hooks
@@ -100,7 +100,7 @@ def test_every_option_is_on_the_page(site):
 
 
 def public_names() -> set[str]:
-    """What users import: what the packages offer, the metrics, every method and its options."""
+    """Public names: those of the packages, the metrics, every method and its options."""
     from avcil import closed_form as statistics
     from avcil import features, losses, media
     from avcil import inference as serving
@@ -123,14 +123,14 @@ def public_names() -> set[str]:
 
 
 def test_public_names_are_in_the_reference(pages):
-    """Each has its place in the API's pages."""
+    """Each name is in the API reference."""
     anchors = set().union(*(page.anchors for file, page in pages.items() if file.parent.name == "api"))
     assert public_names() - anchors == set()
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_links_of_the_repositorys_own_pages(name):
-    """They are read outside the site, so its builder does not see them."""
+def test_links_of_repository_pages(name):
+    """README and similar files are not part of the site, so its builder does not check them."""
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert local

@@ -1,4 +1,4 @@
-"""The tutorial's commands, in order and in a small form: fewer clips, two epochs, any free port."""
+"""The commands of the tutorial, in order and shortened: fewer clips, two epochs, any free port."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SMALL = {"avcil demo ": "true ", "--epochs 40": "--epochs 2"}
 
 
 @pytest.fixture(scope="module")
-def said(theme, tmp_path_factory) -> tuple[Path, list[str]]:
-    """The folder after all blocks, and what each printed."""
+def finished(theme, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The folder after all blocks, and the output of each block."""
     tutorial = theme("tutorial")
     folder = tmp_path_factory.mktemp("tutorial")
     render_demo_clips(folder / "runs" / "demo" / "clips", train=4, val=1, test=4)
@@ -36,9 +36,9 @@ def said(theme, tmp_path_factory) -> tuple[Path, list[str]]:
     return folder, printed
 
 
-def test_it_leaves_what_it_says(said):
+def test_tutorial_creates_its_files(finished):
     """Clip list, both runs, report, timeline, the updated model, and the explanation."""
-    folder = said[0] / "tutorial"
+    folder = finished[0] / "tutorial"
     for name in ("clips.csv", "blade/results.json", "av-cil/results.json", "report.html", "long.mp4"):
         assert (folder / name).stat().st_size > 0, name
     assert (folder / "events.vtt").read_text().startswith("WEBVTT")
@@ -47,35 +47,35 @@ def test_it_leaves_what_it_says(said):
     assert {path.suffix for path in (folder / "explained").iterdir()} == {".mp4", ".json"}
 
 
-def test_shown_outputs_have_the_form_of_real_ones(said):
-    """Lines that a block is said to print have the form of lines that it prints: figures, bars, class names and their
-    number may differ, words may not."""
+def test_shown_outputs_match_real_outputs(finished):
+    """Lines shown in a block equal real lines, except for numbers, bars and class names."""
     page = PAGE.read_text(encoding="utf-8")
     marked = re.findall(r"<!-- run -->\n```(?:sh|python)\n.*?```\n(?:```text\n(.*?)```\n)?", page, re.DOTALL)
-    assert len(marked) == len(said[1])
-    for shown, printed in zip(marked, said[1], strict=True):
+    assert len(marked) == len(finished[1])
+    for shown, printed in zip(marked, finished[1], strict=True):
         forms = {form(line) for line in printed.splitlines()}
         strange = {line for line in shown.splitlines() if form(line) not in forms and not is_row(line)}
         assert strange == set(), f"{strange} are not among\n{printed}"
 
 
 def form(line: str) -> str:
-    """A line without its figures, units of time, class names and layout."""
+    """A line without its numbers, units of time, class names and layout."""
     line = re.sub(r"\b(ball|cube|ring|star)-\w+", "CLASS", line)
     line = re.sub(r"[-+−]?\d[\d.,:]*( (s|min|h)\b)?", "N", line)
     return re.sub(r"[█▉▊▋▌▍▎▏─\s]+", " ", line).strip()
 
 
 def is_row(line: str) -> bool:
-    """A prediction or its note, a span of time, a strip or its key: which of them come depends on what was learned."""
+    """A prediction or its note, a time span, a strip or its key: they depend on the trained model and may
+    differ."""
     return (
         re.match(r"\s*((ball|cube|ring|star)-|\d\d:\d\d|\||[A-Z] \w+-|possibly an|note: )", line) is not None
     )
 
 
-def test_it_is_served(said):
+def test_serve_command(finished):
     """The last command serves the page and the API, and stops on a signal."""
-    folder = said[0]
+    folder = finished[0]
     (command,) = re.findall(r"<!-- serve -->\n```sh\navcil (.*)\n```", PAGE.read_text(encoding="utf-8"))
     pytest.importorskip("gradio", reason="needs the extra [serve]")
     arguments = [sys.executable, "-m", "avcil", *command.split(), "--port", "0"]

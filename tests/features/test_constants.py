@@ -1,4 +1,4 @@
-"""Center and scale of encoders: shipped with them, kept in the manifest, and no part of what makes stores equal."""
+"""Mean and standard deviation of encoders: packaged, stored in the manifest, and not part of the fingerprint."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from avcil.features.manifest import Manifest
 ENCODER = {"name": "made-up"}
 
 
-def test_a_manifest_keeps_them(tmp_path):
-    """So that a learner needs no encoder to know them."""
+def test_constants_are_stored_in_the_manifest(tmp_path):
+    """Learning then needs no encoder to know them."""
     audio = FeatureSpec(shape=(2,), encoder=ENCODER, center=(0.5, -1.0), scale=(2.0, 0.25))
     Manifest(audio=audio).write(tmp_path)
     assert Manifest.read(tmp_path).audio == audio
 
 
-def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
-    """Its manifest lacks them; clips can still be added, and its fingerprint stays."""
+def test_store_without_constants(tmp_path):
+    """The manifest of an earlier version lacks them; clips can be added, and the fingerprint is unchanged."""
     old, new = (
         Manifest(audio=FeatureSpec(shape=(2,), encoder=ENCODER, **more))
         for more in ({}, {"center": (1.0, 2.0), "scale": (1.0, 2.0)})
@@ -46,7 +46,7 @@ def test_a_store_made_before_there_were_any_is_the_same_store(tmp_path):
         {"center": 3},
     ],
 )
-def test_damaged_ones_are_refused(wrong, tmp_path):
+def test_invalid_constants_are_rejected(wrong, tmp_path):
     """Constants of 0 or text are errors when the store is opened, not later in training."""
     value = Manifest(audio=FeatureSpec(shape=(2,), encoder=ENCODER)).to_dict()
     value["audio"] |= wrong
@@ -55,14 +55,14 @@ def test_damaged_ones_are_refused(wrong, tmp_path):
         Manifest.read(tmp_path)
 
 
-def test_they_hold_for_one_fingerprint():
-    """Other options have other features, of which nothing is known."""
+def test_constants_depend_on_the_fingerprint():
+    """With other options, the encoder has no constants."""
     assert visual_encoder("patch-motion", cells=3).scale.tolist() == [1.0] * 128
     assert audio_encoder("log-mel", bands=40).center.tolist() == [0.0] * 148
 
 
-def test_what_scales_the_features():
-    """A store's own constants, or those shipped for its encoder; None where an encoder or one of several has none."""
+def test_source_of_constants():
+    """Constants of the store, otherwise the packaged ones; None if an encoder or a part has none."""
     encoder = audio_encoder("log-mel+yamnet")
     own = FeatureSpec.of(encoder, (encoder.width,)).constants
     assert own.scale.tolist() == encoder.scale.tolist()

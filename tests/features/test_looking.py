@@ -1,4 +1,4 @@
-"""Looking into stores: what is shown is what is there, and damage of every kind is found and named."""
+"""Inspecting stores: the output equals the content, and each kind of damage is found and named."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from avcil.features.verify import verify
 
 @pytest.fixture
 def copy(store: Path, tmp_path: Path) -> Path:
-    """A store that may be damaged."""
+    """A copy of a store that a test may damage."""
     return Path(shutil.copytree(store, tmp_path / "store"))
 
 
 def small(folder: Path, *, grid: tuple[int, int] = (1, 2), width: int = 3, scale: float = 1.0) -> Path:
-    """A store of two clips, whose tokens are all the same vector, so that means over any grid agree."""
+    """A store of two clips with equal tokens in each clip, so that means over any grid are equal."""
     manifest = Manifest(
         visual=FeatureSpec(shape=(*grid, width)), audio=FeatureSpec(shape=(4,)), dtype="float32"
     )
@@ -41,7 +41,7 @@ def one_shard(store: Path) -> Path:
     return sorted((store / "shards").glob("*.safetensors"))[0]
 
 
-def test_shown_counts_are_those_of_the_store(store: Path) -> None:
+def test_counts_equal_those_of_the_store(store: Path) -> None:
     found = summarize(store)
     assert found.counts["c0"] == {"train": 8, "val": 3, "test": 4}
     assert found.to_dict()["clips"] == 90
@@ -49,8 +49,8 @@ def test_shown_counts_are_those_of_the_store(store: Path) -> None:
     assert found.fingerprint == FeatureStore(store).fingerprint
 
 
-def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> None:
-    """The store contains the remarks of the report, and its fingerprint does not depend on them."""
+def test_notes_on_files_of_stored_clips(tmp_path: Path) -> None:
+    """The store contains the notes of the report, and its fingerprint does not depend on them."""
     fingerprints = []
     for remark in ("", "the video track ends at 3.20 s of 10.00 s"):
         folder = tmp_path / f"store{len(fingerprints)}"
@@ -64,14 +64,14 @@ def test_what_is_wrong_with_files_of_stored_clips_is_kept(tmp_path: Path) -> Non
     assert len(set(fingerprints)) == 1
 
 
-def test_a_store_as_written_is_intact(store: Path) -> None:
+def test_written_store_is_intact(store: Path) -> None:
     found = verify(store)
     assert found.is_intact
     assert found.problems == ()
     assert found.clips == 90
 
 
-def test_a_changed_byte_names_the_shard_and_the_clip(copy: Path) -> None:
+def test_changed_byte_is_reported_with_shard_and_clip(copy: Path) -> None:
     shard = one_shard(copy)
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
@@ -91,14 +91,14 @@ def test_lost_and_truncated_shards_are_distinguished(copy: Path) -> None:
     assert whats == {"shards missing", "shards with another length than when written"}
 
 
-def test_an_unknown_file_among_the_shards_is_a_note(copy: Path) -> None:
+def test_unknown_file_in_the_shard_folder_is_noted(copy: Path) -> None:
     (copy / "shards" / "stray.safetensors").write_bytes(b"x")
     found = verify(copy)
     assert found.is_intact
     assert found.problems[0].where == ("stray.safetensors",)
 
 
-def test_features_that_are_all_equal_are_noted(tmp_path: Path) -> None:
+def test_equal_features_are_noted(tmp_path: Path) -> None:
     manifest = Manifest(audio=FeatureSpec(shape=(4,)))
     with FeatureWriter(tmp_path / "s", manifest) as writer:
         clip = Clip(clip_id="silent", path=Path("silent.mp4"), label="a", split="train")
@@ -121,7 +121,7 @@ def test_coverage_of_a_clip_list(store: Path) -> None:
     assert not found["extra"].is_error
 
 
-def test_a_store_compared_with_itself_has_cosine_one(store: Path) -> None:
+def test_cosine_with_the_same_store_is_one(store: Path) -> None:
     found = compare(store, store)
     for values in found.cosines.values():
         np.testing.assert_allclose(values, 1.0, atol=1e-12)
@@ -137,17 +137,19 @@ def test_cosine_ignores_scale_and_grids_are_pooled(tmp_path: Path) -> None:
     assert "the grids differ" in found.text()
 
 
-def test_other_widths_are_refused(tmp_path: Path) -> None:
+def test_different_widths_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"width 3.* 5"):
         compare(small(tmp_path / "a"), small(tmp_path / "b", width=5))
 
 
-def test_stores_without_a_clip_in_common_are_refused(store: Path, tmp_path: Path) -> None:
+def test_stores_without_common_clips_are_rejected(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="share no clip id"):
         compare(small(tmp_path / "a"), store)
 
 
-def test_the_verbs(store: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_commands(
+    store: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*words: object) -> int:
         with pytest.raises(SystemExit) as stop:
             main(["features", *map(str, words)])

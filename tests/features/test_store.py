@@ -1,7 +1,5 @@
-"""The feature store: clips are read as they were added, in one order, and damage is reported.
-
-Shapes: visual (2, 3, 4), audio (5,).
-"""
+"""The feature store: clips are read as they were added, in one order, and damage is reported.  Shapes: visual
+(2, 3, 4), audio (5,)."""
 
 import dataclasses
 import json
@@ -59,8 +57,8 @@ def fill(path, ids, *, shard_size=4, manifest=BOTH):
     st.sampled_from(["float16", "float32"]),
     st.data(),
 )
-def test_what_is_added_is_read(ids, shard_size, dtype, data):
-    """Any rows in any order, repeats included, give the numbers added, rounded to the store's dtype."""
+def test_added_clips_are_read(ids, shard_size, dtype, data):
+    """Any rows in any order, with repetitions, have the added values, rounded to the store's dtype."""
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, ids, shard_size=shard_size, manifest=dataclasses.replace(BOTH, dtype=dtype))
         held = FeatureStore(folder)
@@ -89,8 +87,8 @@ def test_order_and_fingerprint_do_not_depend_on_history(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"label": "other"}, {"split": "test"}])
-def test_fingerprint_changes_with_what_is_held(tmp_path, change):
-    """A result must not be taken for one of other labels or splits."""
+def test_fingerprint_depends_on_labels_and_splits(tmp_path, change):
+    """Stores with other labels or splits must have other fingerprints."""
     marks = set()
     for name, changes in (("a", {}), ("b", change)):
         with FeatureWriter(tmp_path / name, BOTH) as writer:
@@ -111,8 +109,8 @@ def _sum_of(held, rows):
     return float(held.visual(rows).astype(np.float64).sum())
 
 
-def test_a_store_travels_to_processes_and_threads(tmp_path, monkeypatch):
-    """Pickled before or after reading, read by many at once, more shards than are kept open."""
+def test_store_in_other_processes_and_threads(tmp_path, monkeypatch):
+    """It can be pickled before or after reading, and read in parallel, with more shards than are kept open."""
     monkeypatch.setattr(shard_reader, "OPEN_SHARDS", 2)
     held = FeatureStore(fill(tmp_path, range(24)))
     expected = _sum_of(held, range(24))
@@ -124,7 +122,7 @@ def test_a_store_travels_to_processes_and_threads(tmp_path, monkeypatch):
         assert set(pool.map(_sum_of, [again] * 2, [range(24)] * 2)) == {expected}
 
 
-def test_one_modality_alone(tmp_path):
+def test_store_of_one_modality(tmp_path):
     """Reading visual features of a store with audio only is an error."""
     with FeatureWriter(tmp_path, dataclasses.replace(BOTH, visual=None)) as writer:
         writer.add(clip(0), audio=np.ones(5))
@@ -136,7 +134,7 @@ def test_one_modality_alone(tmp_path):
 
 
 def test_rows_out_of_range(tmp_path):
-    """A wrong row is a programming error, never another clip's numbers."""
+    """A wrong row is a programming error, and never returns another clip."""
     held = FeatureStore(fill(tmp_path, range(3)))
     for rows in ([3], [-1], [0, 99]):
         with pytest.raises(IndexError):
@@ -182,8 +180,8 @@ def test_damage_is_reported_on_opening(tmp_path, damage, message):
         FeatureStore(tmp_path)
 
 
-def test_no_store_at_all(tmp_path):
-    """A missing folder leads to the command that makes one."""
+def test_missing_store(tmp_path):
+    """The error names the command that creates a store."""
     with pytest.raises(InputError, match=r"does not exist; make one with: avcil extract"):
         FeatureStore(tmp_path / "none")
     (tmp_path / "file").touch()
@@ -191,8 +189,8 @@ def test_no_store_at_all(tmp_path):
         FeatureStore(tmp_path / "file")
 
 
-def test_a_shard_cut_while_open_is_an_error(tmp_path, monkeypatch):
-    """Reading by position notices; it never returns numbers that are not there."""
+def test_shard_truncated_while_open_is_an_error(tmp_path, monkeypatch):
+    """Reading by position detects it, and returns no invalid values."""
     monkeypatch.setattr(shard_reader, "LARGE_ROW_BYTES", 1)
     held = FeatureStore(fill(tmp_path, range(4)))
     held.audio([0])
@@ -202,8 +200,8 @@ def test_a_shard_cut_while_open_is_an_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("large", [1, 1 << 20])
-def test_small_and_large_rows_are_read_alike(tmp_path, monkeypatch, large):
-    """Copied from a map or read by position: the same numbers, runs and repeats included."""
+def test_small_and_large_rows_are_equal(tmp_path, monkeypatch, large):
+    """Memory mapping and reading by position give the same values, also for ranges and repetitions."""
     monkeypatch.setattr(shard_reader, "LARGE_ROW_BYTES", large)
     monkeypatch.setattr(shard_reader, "OPEN_SHARDS", 4)
     held = FeatureStore(fill(tmp_path, range(11)))
@@ -211,8 +209,8 @@ def test_small_and_large_rows_are_read_alike(tmp_path, monkeypatch, large):
     assert (held.visual(rows) == np.stack([numbers(n)["visual"] for n in rows]).astype(np.float16)).all()
 
 
-def test_verify_names_the_clips_that_changed(tmp_path):
-    """A flipped bit on the disk is found and traced to its clip."""
+def test_verify_names_changed_clips(tmp_path):
+    """A changed bit on the disk is reported with its clip."""
     fill(tmp_path, range(4))
     assert verify(tmp_path).is_intact
     with open(_shard(tmp_path), "r+b") as file:
@@ -224,8 +222,8 @@ def test_verify_names_the_clips_that_changed(tmp_path):
     assert changed["clips whose numbers changed after they were written"] == ("c003",)
 
 
-def test_a_shard_whose_header_lies_is_refused(tmp_path):
-    """Offsets beyond the file, or another shape, must not be read as numbers."""
+def test_wrong_shard_header_is_rejected(tmp_path):
+    """Offsets beyond the file, or another shape, must not be read as values."""
     path = _shard(fill(tmp_path, range(4)))
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"shape":[4,5]', b'"shape":[4,6]'))
@@ -234,7 +232,7 @@ def test_a_shard_whose_header_lies_is_refused(tmp_path):
 
 
 def test_reading_imports_no_heavy_library(tmp_path):
-    """Opening a store must be quick: no torch, no av."""
+    """Opening a store must be fast: neither torch nor av is imported."""
     fill(tmp_path, range(2))
     code = (
         "import sys; from avcil.features import FeatureStore; FeatureStore(sys.argv[1]).audio([0])\n"

@@ -26,7 +26,7 @@ def add(writer: FeatureWriter, number: int) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """Four clips in two shards."""
+    """A store of four clips in two shards."""
     with FeatureWriter(tmp_path / "store", MANIFEST, shard_size=2) as writer:
         for number in range(4):
             add(writer, number)
@@ -38,7 +38,8 @@ def lines(store: Path) -> list[dict[str, Any]]:
 
 
 def rewrite(store: Path, change: Callable[[list[dict[str, Any]]], object], *, checksum: bool = False) -> None:
-    """Change the index; without its checksums, as an earlier version of avcil or an attacker writes it."""
+    """Change the index; its checksums are removed, as an earlier version of avcil or an attacker would write
+    it."""
     values = lines(store)
     if not checksum:
         for value in values:
@@ -52,7 +53,7 @@ def swap_labels(values: list[dict[str, Any]]) -> None:
     first["label"], second["label"] = second["label"], first["label"]
 
 
-def test_labels_that_were_swapped_are_noticed(made: Path) -> None:
+def test_swapped_labels_are_detected(made: Path) -> None:
     """The features and their digests are correct; only the checksum of the line is wrong."""
     rewrite(made, swap_labels, checksum=True)
     for opened in (FeatureStore, verify):
@@ -60,8 +61,8 @@ def test_labels_that_were_swapped_are_noticed(made: Path) -> None:
             opened(made)
 
 
-def test_a_store_of_an_earlier_version_is_read(made: Path) -> None:
-    """Its lines have no checksum; lines that are added have one."""
+def test_store_of_an_earlier_version_is_read(made: Path) -> None:
+    """Its lines have no checksum; new lines have one."""
     before = FeatureStore(made).fingerprint
     rewrite(made, lambda values: None)
     assert FeatureStore(made).fingerprint == before
@@ -88,8 +89,8 @@ def test_a_store_of_an_earlier_version_is_read(made: Path) -> None:
         ("extra", 1),
     ],
 )
-def test_fields_of_a_line_that_no_writer_wrote(made: Path, field: str, value: Any) -> None:
-    """Names lead nowhere else, and types are what they must be."""
+def test_invalid_fields_of_an_index_line(made: Path, field: str, value: Any) -> None:
+    """File names must be in the folder, and types must be right."""
     rewrite(made, lambda values: values[0].update({field: value}))
     for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
         with pytest.raises(InputError, match=r"index\.jsonl, line 1 is damaged"):
@@ -111,7 +112,7 @@ def test_fields_of_a_line_that_no_writer_wrote(made: Path, field: str, value: An
         ("remark", {}),
     ],
 )
-def test_fields_of_a_clip_that_no_writer_wrote(made: Path, field: str, value: Any) -> None:
+def test_invalid_fields_of_a_clip(made: Path, field: str, value: Any) -> None:
     rewrite(made, lambda values: values[0]["clips"][0].update({field: value}))
     with pytest.raises(InputError, match=f"line 1 is damaged.*{field}"):
         FeatureStore(made)
@@ -126,15 +127,15 @@ def test_more_clips_than_rows(made: Path) -> None:
     assert not verify(made).is_intact
 
 
-def test_a_clip_that_is_listed_twice(made: Path) -> None:
+def test_duplicate_clip(made: Path) -> None:
     rewrite(made, lambda values: values[0]["clips"][1].update(clip_id="c0"))
     with pytest.raises(InputError, match="twice: 'c0'"):
         FeatureStore(made)
     assert not verify(made).is_intact
 
 
-def test_shards_that_lead_elsewhere(made: Path, tmp_path: Path) -> None:
-    """A link in place of the folder: opening the store to write removed files where it led to."""
+def test_linked_shard_folder(made: Path, tmp_path: Path) -> None:
+    """If the folder is a link, opening the store for writing would remove files of the link's target."""
     elsewhere = tmp_path / "elsewhere"
     (made / "shards").rename(elsewhere)
     for name in ("0123456789ab-00000.safetensors", "thesis.safetensors"):
@@ -148,8 +149,8 @@ def test_shards_that_lead_elsewhere(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.jsonl", "manifest.json"])
-def test_files_that_lead_elsewhere(made: Path, tmp_path: Path, name: str) -> None:
-    """Appending to a linked index would write into another file."""
+def test_linked_index(made: Path, tmp_path: Path, name: str) -> None:
+    """Appending to a linked index would change another file."""
     (made / name).rename(tmp_path / "target")
     (made / name).symlink_to(tmp_path / "target")
     for opened in (FeatureStore, verify, lambda path: FeatureWriter(path, MANIFEST)):
@@ -157,8 +158,8 @@ def test_files_that_lead_elsewhere(made: Path, tmp_path: Path, name: str) -> Non
             opened(made)
 
 
-def test_a_shard_that_is_a_link_is_made_anew(made: Path, tmp_path: Path) -> None:
-    """Reading refuses it; the next extraction removes the link, not what it leads to."""
+def test_linked_shard_is_written_again(made: Path, tmp_path: Path) -> None:
+    """Reading rejects it; the next extraction removes the link, not its target."""
     shard = made / "shards" / lines(made)[0]["shard"]
     shard.rename(tmp_path / "target")
     shard.symlink_to(tmp_path / "target")
@@ -202,15 +203,15 @@ def test_only_files_of_killed_writers_are_removed(made: Path) -> None:
         {"audio": None},
     ],
 )
-def test_manifests_that_no_writer_wrote(made: Path, change: dict[str, Any]) -> None:
+def test_invalid_manifests(made: Path, change: dict[str, Any]) -> None:
     value = json.loads((made / "manifest.json").read_text()) | change
     (made / "manifest.json").write_text(json.dumps(value))
     with pytest.raises(InputError):
         FeatureStore(made)
 
 
-def test_a_manifest_of_another_shape_allocates_nothing(made: Path) -> None:
-    """A gibibyte a clip is allowed, but no shard has it."""
+def test_wrong_shape_allocates_no_memory(made: Path) -> None:
+    """A clip may have one gibibyte, but no shard has this shape."""
     value = json.loads((made / "manifest.json").read_text())
     value["audio"]["shape"] = [1 << 28]
     (made / "manifest.json").write_text(json.dumps(value))
@@ -222,7 +223,7 @@ def test_a_manifest_of_another_shape_allocates_nothing(made: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b'clip_id,path,label,split,reason,tried\n"' + b"x" * 200_000, b"\xff\xfe\n", b""]
 )
-def test_lists_of_failures_that_cannot_be_read(made: Path, content: bytes) -> None:
+def test_invalid_failure_lists(made: Path, content: bytes) -> None:
     (made / "failures.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"failures\.csv"):
         verify(made)
@@ -231,7 +232,7 @@ def test_lists_of_failures_that_cannot_be_read(made: Path, content: bytes) -> No
 @pytest.mark.parametrize(
     "content", ['{"batch_size": true}', '{"batch_size": 1e9}', "[1]", '{"batch_size": "8"}']
 )
-def test_a_batch_size_that_was_not_measured(made: Path, content: str) -> None:
+def test_invalid_batch_size(made: Path, content: str) -> None:
     from avcil.extraction.batch_size import resolve_batch_size
 
     (made / "batch_size.json").write_text(content)

@@ -1,4 +1,4 @@
-"""Writing a feature store: refused values, crashes, full disks, several writers."""
+"""Writing a feature store: invalid values, crashes, full disks, several writers."""
 
 import dataclasses
 import errno
@@ -46,7 +46,7 @@ def fill(path, ids, shard_size=4):
     ],
 )
 def test_invalid_values(tmp_path, value, message):
-    """Refused at once, with clip and modality named; the store goes on with the others."""
+    """They are rejected at once with clip and modality; other clips can be added."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
         with pytest.raises(InputError, match=message) as caught:
             writer.add(clip(0), visual=value, audio=np.zeros(5))
@@ -56,7 +56,7 @@ def test_invalid_values(tmp_path, value, message):
     assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c001"]
 
 
-def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
+def test_clip_without_a_modality(tmp_path):
     """The index records the missing modality; a clip without features is an error."""
     with FeatureWriter(tmp_path, dataclasses.replace(MANIFEST, missing="keep")) as writer:
         writer.add(clip(0), audio=np.ones(5))
@@ -77,7 +77,7 @@ def test_a_clip_without_a_modality_where_the_store_allows_it(tmp_path):
         ({"sampling": {"frames": 3}}, "another sampling"),
     ],
 )
-def test_a_store_made_in_another_way(tmp_path, change, message):
+def test_store_with_other_settings(tmp_path, change, message):
     """A store never mixes features of different encoders; versions of libraries may differ."""
     fill(tmp_path, [0])
     with pytest.raises(InputError, match=message + r".*Choose another --out"):
@@ -86,7 +86,7 @@ def test_a_store_made_in_another_way(tmp_path, change, message):
 
 
 def test_folder_with_other_files(tmp_path):
-    """A store is not spilt into a folder that is something else."""
+    """No store is written to a folder with other files."""
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InputError, match="contains other files and is not a feature store"):
         FeatureWriter(tmp_path, MANIFEST)
@@ -95,7 +95,7 @@ def test_folder_with_other_files(tmp_path):
 
 
 def test_ids_are_unique(tmp_path):
-    """Neither within a shard nor over sittings."""
+    """Neither a shard nor several sessions may contain an id twice."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
         add(writer, 0)
         with pytest.raises(InputError, match="already"):
@@ -104,8 +104,8 @@ def test_ids_are_unique(tmp_path):
         add(writer, 0)
 
 
-def test_an_error_inside_drops_what_waits_and_keeps_what_was_committed(tmp_path):
-    """A shard is whole or absent."""
+def test_error_discards_pending_clips_only(tmp_path):
+    """Committed shards are kept; a shard is complete or absent."""
 
     def stop():
         with FeatureWriter(tmp_path, MANIFEST, shard_size=2) as writer:
@@ -119,7 +119,7 @@ def test_an_error_inside_drops_what_waits_and_keeps_what_was_committed(tmp_path)
 
 
 def test_failures_are_listed_until_their_clip_is_stored(tmp_path):
-    """In order of ids, over sittings; a clip that is stored later leaves the list, the last one the file."""
+    """They are sorted by id over several sessions; a stored clip is removed, and with the last one the file."""
     with FeatureWriter(tmp_path, MANIFEST) as writer:
         writer.fail(clip(2, label='a, "b"'), "no audio\n track", "16 frames")
         writer.fail(clip(1), "truncated", "16 frames")
@@ -134,8 +134,8 @@ def test_failures_are_listed_until_their_clip_is_stored(tmp_path):
     assert not (tmp_path / "failures.csv").exists()
 
 
-def test_a_torn_index_line_is_cut_and_its_clips_made_anew(tmp_path):
-    """A crash while the line was written: the line counts for nothing and the next one is whole."""
+def test_truncated_index_line_is_removed(tmp_path):
+    """After a crash while writing the line, it is ignored, and its clips are added again."""
     fill(tmp_path, range(8))
     index = tmp_path / "index.jsonl"
     os.truncate(index, index.stat().st_size - 5)
@@ -144,7 +144,7 @@ def test_a_torn_index_line_is_cut_and_its_clips_made_anew(tmp_path):
         assert len(writer.done) == 4
         assert (
             len(list((tmp_path / "shards").glob("*.safetensors"))) == 1
-        )  # the shard without a line is removed
+        )  # the shard without an index line is removed
         for n in range(4, 8):
             add(writer, n)
     held = FeatureStore(tmp_path)
@@ -153,8 +153,8 @@ def test_a_torn_index_line_is_cut_and_its_clips_made_anew(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 50)])
-def test_a_lost_shard_is_made_anew(tmp_path, damage):
-    """The same command again repairs a store whose shard was deleted or cut."""
+def test_lost_shard_is_written_again(tmp_path, damage):
+    """The same command repairs a store whose shard was deleted or truncated."""
     fill(tmp_path, range(8))
     damage(sorted((tmp_path / "shards").glob("*.safetensors"))[0])
     with pytest.raises(InputError):
@@ -170,8 +170,8 @@ def test_a_lost_shard_is_made_anew(tmp_path, damage):
 
 
 @pytest.mark.parametrize("call", ["fsync", "write"])
-def test_a_full_disk_keeps_what_was_committed(tmp_path, monkeypatch, call):
-    """While a shard or an index line is written: plain words, exit code 2, nothing lost, and it can go on."""
+def test_full_disk_keeps_committed_clips(tmp_path, monkeypatch, call):
+    """While a shard or an index line is written: a clear error with exit code 2, no loss, and resuming works."""
     fill(tmp_path, range(4))
     before = FeatureStore(tmp_path).fingerprint
     real = getattr(os, call)
@@ -210,8 +210,8 @@ with FeatureWriter(sys.argv[1], manifest, shard_size=3) as writer:
 """
 
 
-def test_writers_at_once_store_each_clip_once(tmp_path):
-    """Three processes with overlapping parts, from an empty folder on: each clip exactly once."""
+def test_parallel_writers_store_each_clip_once(tmp_path):
+    """Three processes with overlapping parts start with an empty folder."""
     parts = [range(40), range(20, 60), range(59, 9, -1)]
     commands = [[sys.executable, "-c", WRITE, str(tmp_path / "many"), *map(str, part)] for part in parts]
     running = [subprocess.Popen(command) for command in commands]
@@ -223,8 +223,8 @@ def test_writers_at_once_store_each_clip_once(tmp_path):
     assert not list((tmp_path / "many" / "shards").glob(".*"))
 
 
-def test_the_first_to_commit_wins(tmp_path):
-    """Two open writers with the same clip: one copy is kept, and the other writer's further clips."""
+def test_first_commit_is_kept(tmp_path):
+    """For two writers with the same clip, one copy is kept, and the other clips of both writers."""
     first, second = (FeatureWriter(tmp_path, MANIFEST) for _ in range(2))
     add(first, 0)
     add(second, 0)
@@ -237,8 +237,8 @@ def test_the_first_to_commit_wins(tmp_path):
     assert second.done == {"c000", "c001"}
 
 
-def test_adding_goes_on_while_a_shard_is_written(tmp_path, monkeypatch):
-    """A slow disk keeps nobody waiting: clips and failures come in meanwhile, and all of it is there in the end."""
+def test_adding_while_a_shard_is_written(tmp_path, monkeypatch):
+    """A slow disk does not block: clips and failures are added meanwhile, and all are stored at the end."""
     written, write = threading.Event(), writer_module.write_shard
 
     def slow(path, columns):
@@ -259,8 +259,8 @@ def test_adding_goes_on_while_a_shard_is_written(tmp_path, monkeypatch):
     assert list(read_failures(tmp_path)) == ["c002"]
 
 
-def test_rows_that_cannot_be_written_are_reported_and_remain_pending(tmp_path, monkeypatch):
-    """A full disk under a commit that was only begun: the next one raises, and nothing that waited is lost."""
+def test_failed_background_write_keeps_pending_rows(tmp_path, monkeypatch):
+    """After a full disk in a background commit, the next commit raises, and no pending row is lost."""
 
     def refuse(path, columns):
         raise InputError("no space left on the disk")
@@ -275,8 +275,8 @@ def test_rows_that_cannot_be_written_are_reported_and_remain_pending(tmp_path, m
     assert [c.clip_id for c in FeatureStore(tmp_path).clips] == ["c000", "c001"]
 
 
-def test_many_waiting_clips_become_several_shards(tmp_path):
-    """One line of the index for all of them could be longer than a reader takes, and the store be lost."""
+def test_many_pending_clips_use_several_shards(tmp_path):
+    """One index line for all could exceed the size limit of readers."""
     count = writer_module.MAX_ROWS + 1
     fill(tmp_path, range(count), shard_size=2**62)
     store = FeatureStore(tmp_path)
