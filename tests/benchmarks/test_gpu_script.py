@@ -1,4 +1,5 @@
-"""benchmarks/gpu.sh, tried on the CPU with tiny sizes: it writes its table, and a bad part does not stop the others."""
+"""benchmarks/gpu.sh on the CPU with small sizes: it writes its table, and a failing part does not stop the
+others."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def run(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, out.read_text() if out.exists() else done.stderr
 
 
-def test_parts_fill_one_table(tmp_path):
-    """From the shell, in processes of their own, an epoch of training among them."""
+def test_parts_write_one_table(tmp_path):
+    """The parts, with an epoch of training, run in separate processes started by the shell."""
     code, table = run(tmp_path, "--only", "kernel", "epoch")
     assert code == 0, table
     assert "| kernel | native, float32: gradients, largest difference from float64 / largest value |" in table
@@ -44,8 +45,8 @@ def test_parts_fill_one_table(tmp_path):
     assert "FAILED" not in table
 
 
-def test_a_part_out_of_time_and_the_next(gpu, tmp_path, monkeypatch, capsys):
-    """A part that exceeds its limit is ended; what fails is a row and the exit code is 1; the next part runs."""
+def test_part_over_its_time_limit(gpu, tmp_path, monkeypatch, capsys):
+    """It is ended; the table has a row for the failure, the exit code is 1, and the next part runs."""
     monkeypatch.setitem(gpu.PARTS, "ave-ci", 0.1)
     monkeypatch.setattr(
         sys, "argv", ["gpu", *TINY, "--out", str(tmp_path / "t.md"), "--only", "ave-ci", "kernel"]
@@ -57,15 +58,15 @@ def test_a_part_out_of_time_and_the_next(gpu, tmp_path, monkeypatch, capsys):
     assert "| kernel | native, float32: keys" in table
 
 
-def test_a_failing_part_says_why(gpu):
-    """The last line of what it wrote to standard error."""
+def test_failing_part_has_a_reason(gpu):
+    """The row has the last line that the part wrote to standard error."""
     rows, failure = gpu.run_part("kernel", 60, ["--device", "abacus"])
     assert rows == []
     assert "invalid choice: 'abacus'" in failure
 
 
 def test_no_time_left(gpu, tmp_path, monkeypatch):
-    """Parts for which the whole limit leaves no time are named, too."""
+    """Parts without remaining time are also listed."""
     monkeypatch.setattr(sys, "argv", ["gpu", *TINY, "--out", str(tmp_path / "t.md"), "--limit", "0"])
     assert gpu.main() == 1
     assert (tmp_path / "t.md").read_text().count("no time left for it") == len(gpu.PARTS)

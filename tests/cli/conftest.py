@@ -12,11 +12,11 @@ from avcil.media import write_video
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(single_thread) -> None:
-    """Runs before all other fixtures of the folder."""
+    """Limits PyTorch to one thread before all other fixtures of the folder."""
 
 
 def write_clip(path: Path, number: int) -> None:
-    """Half a second of a colored square that moves, with a tone."""
+    """Half a second of a moving colored square with a tone."""
     frames = np.full((10, 48, 64, 3), 30, dtype=np.uint8)
     for t, frame in enumerate(frames):
         frame[10:30, 4 * t : 4 * t + 16] = (80 * number, 200, 90)

@@ -1,4 +1,4 @@
-"""Bad input to the command line: exit code 2, one clear message, nothing lost; and valid input as control."""
+"""Invalid input to the commands: exit code 2, one clear message, no data loss; valid input as a control."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ TRAIN = [
 ]
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """The error message: one line, no traceback, no box."""
+def error_message(capsys: pytest.CaptureFixture[str]) -> str:
+    """The error message, which must be one line without a traceback or a box."""
     err = capsys.readouterr().err
     messages = [line for line in err.splitlines() if line.startswith("avcil: ")]
     assert len(messages) == 1, err
@@ -114,7 +114,7 @@ def test_clip_lists(name, avcil, tmp_path, capsys):
     """Errors occur before a store is created."""
     text, message = LISTS[name]
     assert avcil("extract", csv_with(tmp_path, text), "--out", tmp_path / "features") == 2
-    assert_matches(message, said(capsys))
+    assert_matches(message, error_message(capsys))
     assert not (tmp_path / "features").exists()
 
 
@@ -133,17 +133,19 @@ def assert_matches(pattern: str, text: str) -> None:
     ids=["missing", "empty", "a class with one clip"],
 )
 def test_folders(make, message, avcil, clips, tmp_path, capsys):
-    """For a missing or empty folder, or a class that cannot be split, no list is written."""
+    """A missing or empty folder, or a class that cannot be split: no list is written."""
     folder = tmp_path / "clips"
     if make is not None:
         folder.mkdir()
         for name in make:
             (folder / name).parent.mkdir(exist_ok=True)
             content = (clips / "test/cat/0.mp4").read_bytes()
-            size = (8 + len(name)).to_bytes(4, "big")  # an MP4 box that is skipped: no two files are copies
+            size = (8 + len(name)).to_bytes(
+                4, "big"
+            )  # a skipped MP4 box with different content, so that no two files are copies
             (folder / name).write_bytes(content + size + b"free" + name.encode())
     assert avcil("scan", folder, "--out", tmp_path / "clips.csv") == 2
-    assert_matches(message, said(capsys))
+    assert_matches(message, error_message(capsys))
     assert not (tmp_path / "clips.csv").exists()
 
 
@@ -169,22 +171,22 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
 def test_options(arguments, message, avcil, work, tmp_path, capsys):
     """Errors suggest names or list allowed values; no run is started."""
     assert avcil(*TRAIN, work / "features", "--out", tmp_path / "run", *arguments) == 2
-    assert_matches(message, said(capsys))
+    assert_matches(message, error_message(capsys))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_unknown_encoder(avcil, work, tmp_path, capsys):
-    """The error suggests the nearest name."""
+    """The error suggests the most similar name."""
     assert (
         avcil("extract", work / "clips.csv", "--out", tmp_path / "features", "--visual", "patch-moton") == 2
     )
-    assert_matches("unknown visual encoder 'patch-moton'; did you mean patch-motion", said(capsys))
+    assert_matches("unknown visual encoder 'patch-moton'; did you mean patch-motion", error_message(capsys))
 
 
 def test_unknown_command(avcil, capsys):
-    """The error suggests the nearest name."""
+    """The error suggests the most similar name."""
     assert avcil("trian", "x") == 2
-    assert_matches("unknown command 'trian'; did you mean train", said(capsys))
+    assert_matches("unknown command 'trian'; did you mean train", error_message(capsys))
 
 
 def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
@@ -192,7 +194,7 @@ def test_store_of_another_encoder(avcil, work, tmp_path, capsys):
     store = shutil.copytree(work / "features", tmp_path / "features")
     before = written(store)
     assert avcil("extract", work / "clips.csv", "--out", store, "--visual", "none") == 2
-    assert_matches("another|other|differ", said(capsys))
+    assert_matches("another|other|differ", error_message(capsys))
     assert written(store) == before
 
 
@@ -202,11 +204,11 @@ def test_incomplete_store(avcil, work, tmp_path, capsys):
     shard = next((store / "shards").iterdir())
     os.truncate(shard, shard.stat().st_size // 2)
     assert avcil(*TRAIN, store, "--out", tmp_path / "run") == 2
-    assert_matches("extract", said(capsys))
+    assert_matches("extract", error_message(capsys))
     assert not (tmp_path / "run" / "config.json").exists()
     for nothing in (tmp_path / "none", tmp_path):
         assert avcil(*TRAIN, nothing, "--out", tmp_path / "run") == 2
-        said(capsys)
+        error_message(capsys)
 
 
 def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
@@ -222,7 +224,9 @@ def test_full_disk(avcil, work, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", no_room)
         assert avcil(*TRAIN, work / "features", "--out", run) == 2
-    assert_matches("no space left on the disk while writing .*run the same command again", said(capsys))
+    assert_matches(
+        "no space left on the disk while writing .*run the same command again", error_message(capsys)
+    )
     assert avcil(*TRAIN, work / "features", "--out", run) == 0
     assert (run / "accuracy_matrix.csv").read_bytes() == (
         work / "trained" / "accuracy_matrix.csv"
@@ -235,7 +239,7 @@ def test_run_with_other_settings(avcil, work, capsys):
     """The error names the difference, and the run is unchanged."""
     before = written(work / "trained")
     assert avcil(*TRAIN, work / "features", "--out", work / "trained", "--seed", "5") == 2
-    assert_matches(r"other settings \(seed: 0 in this run, 5 in the command\)", said(capsys))
+    assert_matches(r"other settings \(seed: 0 in this run, 5 in the command\)", error_message(capsys))
     assert written(work / "trained") == before
 
 
@@ -256,5 +260,5 @@ def test_other_commands(arguments, avcil, work, capsys, tmp_path, monkeypatch):
     """Each error is one line, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert avcil(*(work / "trained" if word == "RUN" else word for word in arguments)) == 2
-    said(capsys)
+    error_message(capsys)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The help of the commands: no Python names, and no values that nobody would type."""
+"""The help of the commands: no Python names, and no default values that cannot be entered."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def help_text(command: str, capsys: pytest.CaptureFixture[str], *arguments: str)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "features join", "benchmark list"])
-def test_options_without_a_default_show_none(command, capsys, monkeypatch):
-    """`{None}|INT` and `(default: None)` contradicted texts such as "Default: 0.15"; `(default: )` said nothing."""
+def test_options_without_a_default(command, capsys, monkeypatch):
+    """Neither `None` nor an empty default is shown."""
     monkeypatch.setenv("COLUMNS", "100")
     name, *words = command.split()
     text = help_text(name, capsys, *words)
@@ -30,7 +30,7 @@ def test_options_without_a_default_show_none(command, capsys, monkeypatch):
 
 
 def test_paragraphs_and_names_of_options(capsys, monkeypatch):
-    """A docstring of two lines is one line of a wide terminal; `classes_per_step` is --classes-per-step."""
+    """Lines of a paragraph are joined, and fields such as `classes_per_step` are shown as --classes-per-step."""
     monkeypatch.setenv("COLUMNS", "1000")
     text = help_text("train", capsys)
     assert "Instead of --classes-per-step, a file with the classes of each step: JSON such as" in text
@@ -38,8 +38,8 @@ def test_paragraphs_and_names_of_options(capsys, monkeypatch):
     assert "\n│                   or CSV" not in text
 
 
-def test_parsed_options_are_of_the_class_itself():
-    """Not of the subclass with the help texts: options are compared, saved, and sent to workers."""
+def test_parsed_options_have_the_original_class():
+    """Not the subclass with the help texts: options are compared, saved, and sent to workers."""
     config = parse("train", TrainConfig, ["store", "--out", "run", "--classes-per-step", "3"])
     assert type(config) is TrainConfig
     described = with_help(TrainConfig)(features=config.features, out=config.out, classes_per_step=3)
@@ -56,7 +56,7 @@ def test_parsed_options_are_of_the_class_itself():
     ],
 )
 def test_positional_arguments_have_names(command, usage, capsys, monkeypatch):
-    """`PATH [[PATH [PATH ...]]]` did not say which path is the model and which are the clips."""
+    """The usage line shows which path is the model and which are the clips."""
     monkeypatch.setenv("COLUMNS", "200")
     name, *words = command.split()
     first = help_text(name, capsys, *words).splitlines()[0]
@@ -65,7 +65,7 @@ def test_positional_arguments_have_names(command, usage, capsys, monkeypatch):
 
 
 def test_options_with_several_values(capsys, monkeypatch):
-    """`[STR [STR ...]]` is how argparse writes one or more values."""
+    """The usage shows one or more values in the form of argparse."""
     monkeypatch.setenv("COLUMNS", "200")
     text = help_text("reproduce", capsys)
     assert "--seeds INT ..." in text
@@ -75,8 +75,8 @@ def test_options_with_several_values(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["features verify", "benchmark show"])
-def test_an_action_is_described_once(command, capsys, monkeypatch):
-    """The description of the action was shown again as the description of its options."""
+def test_action_is_described_once(command, capsys, monkeypatch):
+    """The description of an action is not repeated for its options."""
     monkeypatch.setenv("COLUMNS", "1000")
     name, *words = command.split()
     text = help_text(name, capsys, *words)
@@ -85,6 +85,6 @@ def test_an_action_is_described_once(command, capsys, monkeypatch):
     assert text.count(description) == 1
 
 
-def test_the_name_of_an_option_precedes_its_former_name(capsys):
+def test_option_name_precedes_its_former_name(capsys):
     """tyro lists aliases before the name."""
     assert re.search(r"--alpha FLOAT, --error-rate FLOAT", help_text("predict", capsys))

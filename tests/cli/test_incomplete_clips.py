@@ -1,4 +1,4 @@
-"""Clips without audio or without frames, from files to a merged model, through the command line."""
+"""Clips without audio or frames, from files to a merged model, with the commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL_ENCODERS = ("--visual", "patch-motion", "--audio", "log-mel")
 
 
 def write_clip(path: Path, number: int, take: int) -> None:
-    """A pulsing gray and a tone for each class; take 1 has no audio track, and take 2 is a WAV file."""
+    """A gray level and a tone for each class; take 1 has no audio track, and take 2 is a WAV file."""
     rng = np.random.default_rng((number, take))
     level = 60 + 40 * number + 30 * np.sin(np.arange(10) * (number + 1))
     tone = 0.3 * np.sin(2 * np.pi * (300 + 600 * number) * np.arange(8000) / RATE)
@@ -60,8 +60,8 @@ def probabilities(model: Path, clips: Path) -> np.ndarray:
     return recognizer.predict_proba(paths)[:, np.argsort(recognizer.classes_)]
 
 
-def test_learning_in_two_steps_and_merging_equal_training_once(trained, avcil, capsys, tmp_path):
-    """Models of incomplete clips are the same whichever command adds the classes, and predict each kind of clip."""
+def test_learning_and_merging_equal_training_once(trained, avcil, capsys, tmp_path):
+    """The model and its predictions do not depend on which command adds the classes."""
     assert avcil("learn", trained / "old", trained / "new.csv", "--out", tmp_path / "learned") == 0
     assert (
         "learned from clips that lack a modality: 2 without audio, 2 without frames"
@@ -75,7 +75,7 @@ def test_learning_in_two_steps_and_merging_equal_training_once(trained, avcil, c
 
 
 def test_forgetting_incomplete_clips(trained, avcil, capsys, tmp_path):
-    """Without the clips of new.csv, the model is the one that never learned them."""
+    """After forgetting the clips of new.csv, the model equals one that never learned them."""
     assert avcil("forget", trained / "all", trained / "new.csv", "--out", tmp_path / "less") == 0
     assert "forgot clips: 5 of bell, 5 of owl" in capsys.readouterr().out
     expected = probabilities(trained / "old", trained / "old.csv")

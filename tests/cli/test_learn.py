@@ -1,4 +1,4 @@
-"""avcil learn and what avcil predict does with folders, patterns and long videos."""
+"""`avcil learn`, and `avcil predict` with folders, patterns and long videos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RATE = 16_000
 
 
 def write_clip(path: Path, number: int, take: int) -> None:
-    """A pulsing gray and a tone for each class; clips differ a little."""
+    """A gray level and a tone for each class; clips differ slightly."""
     rng = np.random.default_rng((number, take))
     level = 60 + 40 * number + 30 * np.sin(np.arange(10) * (number + 1))
     frames = [np.full((32, 48, 3), value, np.uint8) for value in level]
@@ -85,7 +85,7 @@ def test_new_classes(made, avcil, capsys, tmp_path):
     assert set(Recognizer.load(tmp_path / "more").classes_) == {"dog", "cat", "owl", "big bell"}
 
 
-def test_in_place_and_again(made, avcil, capsys, tmp_path):
+def test_replace_the_model_and_learn_again(made, avcil, capsys, tmp_path):
     """Without --out the model is replaced; a known class needs --extend or --rename."""
     run = tmp_path / "run"
     shutil.copytree(made / "run", run)
@@ -106,8 +106,8 @@ def test_in_place_and_again(made, avcil, capsys, tmp_path):
     assert "there are no clips of 'cow'" in capsys.readouterr().err
 
 
-def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
-    """Train clips of a list are learned, test clips held out; without a run, a note says what is not evaluated."""
+def test_clip_list_and_model_without_a_run(made, avcil, capsys, tmp_path):
+    """Train clips are learned, test clips are held out; without a run, a note says what is not evaluated."""
     shutil.copytree(made / "run" / "model", tmp_path / "model")
     assert avcil("scan", made / "new", "--out", tmp_path / "new.csv") == 0
     assert avcil("learn", tmp_path / "model", tmp_path / "new.csv") == 0
@@ -127,7 +127,7 @@ def test_a_clip_list_and_a_model_alone(made, avcil, capsys, tmp_path):
     ],
 )
 def test_invalid_folders_of_clips(arguments, message, made, avcil, capsys, tmp_path, monkeypatch):
-    """Refused before any work."""
+    """The errors are raised before any clip is read."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(made / "new", tmp_path / "mixed")
     shutil.copy(made / "new" / "owl" / "0.mp4", tmp_path / "mixed")
@@ -238,15 +238,16 @@ def test_explained_clips(made, avcil, capsys, tmp_path):
         (["--json", "--format", "csv"], "contradict"),
     ],
 )
-def test_options_that_do_not_fit(arguments, message, made, avcil, capsys):
-    """Refused in words."""
+def test_incompatible_options(arguments, message, made, avcil, capsys):
+    """The error names the options."""
     assert avcil("predict", made / "run", made / "clips", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "labels.json"])
-def test_a_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
-    """rename, forget and merge say so, write no model and leave the old one; with space, the command works."""
+def test_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
+    """rename, forget and merge report it, write no model and keep the old one; with space, the command
+    succeeds."""
     other = tmp_path / "other"
     assert avcil("rename", made / "run", "dog=hound", "--out", other) == 0
     commands = {
@@ -279,8 +280,8 @@ def test_a_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
         shutil.rmtree(out)
 
 
-def test_forget_clips_that_were_learned(made, avcil, capsys, tmp_path):
-    """With a folder, files or a clip list, the model is the same as before learning."""
+def test_forget_learned_clips(made, avcil, capsys, tmp_path):
+    """With a folder, files or a clip list, the model equals the one before learning."""
     assert avcil("learn", made / "run", made / "new" / "owl", "--out", tmp_path / "more") == 0
     assert avcil("forget", tmp_path / "more", made / "new" / "owl", "--out", tmp_path / "less") == 0
     captured = capsys.readouterr()

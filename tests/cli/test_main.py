@@ -1,4 +1,4 @@
-"""The command itself: help, exit codes, errors in a line, stopping, pipes."""
+"""The command `avcil`: help, exit codes, one-line errors, interruption, pipes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print([name for name in {HEAVY} if name in sys.modules])
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command(verb, avcil, capsys):
-    """Its module has Args and run; --help starts with the usage and has a description."""
+    """The module has Args and run; --help starts with the usage and has a description."""
     module = importlib.import_module(f"avcil.cli.{verb.replace('-', '_')}")
     assert module.Args.__doc__
     assert callable(module.run)
@@ -49,7 +49,7 @@ def test_every_command(verb, avcil, capsys):
 
 
 def test_no_command(avcil, capsys):
-    """The list of commands, with exit code 2."""
+    """The list of commands is printed, with exit code 2."""
     assert avcil() == 2
     shown = capsys.readouterr().out
     assert all(verb in shown for verb in COMMANDS)
@@ -86,7 +86,7 @@ def test_errors(error, code, message, debug, avcil, capsys, monkeypatch):
 
 
 def test_debug_as_a_file_name(avcil, monkeypatch):
-    """After -- it is an argument like others."""
+    """After --, it is an argument and not an option."""
     monkeypatch.setattr(command, "_run", lambda arguments: 0 if "--debug" in arguments else 5)
     assert avcil("predict", "run", "--", "--debug") == 0
 
@@ -148,7 +148,7 @@ def test_sigterm_during_extraction(clips, tmp_path):
 
 
 def test_broken_pipe():
-    """It is not an error if the reader stops, as `head` does."""
+    """It is not an error if the reader ends, as `head` does."""
     done = subprocess.run(
         f"{sys.executable} -c 'from avcil.cli.main import main; main([\"methods\"])'"
         " | true; echo ${PIPESTATUS[0]}",
@@ -175,7 +175,7 @@ def test_output_that_cannot_be_written(arguments, target, reason):
 
 
 def test_finished_work_is_kept(clips, tmp_path):
-    """If the summary of a scan cannot be printed, the clip list is written and valid."""
+    """If the summary of a scan cannot be printed, the clip list is complete."""
     done = shell(f"-m avcil scan {clips} --out {tmp_path}/clips.csv >&-")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -195,7 +195,7 @@ def shell(words):
     return subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, timeout=120)
 
 
-def test_names_that_the_terminal_cannot_print(tmp_path):
+def test_names_without_unicode_output(tmp_path):
     """Without Unicode, names are printed with escapes."""
     script = "from avcil.cli import main as m; m._run = lambda words: print('🎸 guitar'); m.main(['methods'])"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Options from words and from TOML: flags win, nothing is dropped, refusals are plain."""
+"""Options from the command line and from TOML files: the command line has priority, and errors are clear."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_values_of_the_wrong_type(text, tmp_path, capsys):
     assert text.split()[0] in capsys.readouterr().err
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_unreadable_config_files(tmp_path):
     """A missing file, a folder, and --config without a file."""
     with pytest.raises(InputError, match="No such file"):
         train("--config", tmp_path / "none.toml")
@@ -135,7 +135,7 @@ def test_files_that_cannot_be_read(tmp_path):
         train("f", "--config")
 
 
-def test_a_file_saved_with_a_byte_order_mark(tmp_path):
+def test_config_file_with_byte_order_mark(tmp_path):
     file = tmp_path / "my.toml"
     file.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
     assert train("--config", file) == train("--config", toml(tmp_path, FILE))

@@ -22,8 +22,8 @@ def event(start: float, end: float, label: str | None, *, known: bool | None = T
     return TimelineEvent(start=start, end=end, label=label, probability=0.5, in_distribution=known, notes="")
 
 
-def test_the_file_is_valid_after_ctrl_c(tmp_path, capsys):
-    """After Ctrl-C the file is valid, has the finished predictions, and replaces an older file."""
+def test_file_is_valid_after_ctrl_c(tmp_path, capsys):
+    """After Ctrl-C the file has the finished predictions and replaces an older file."""
     out = tmp_path / "answers.json"
 
     def stopped() -> None:
@@ -37,7 +37,7 @@ def test_the_file_is_valid_after_ctrl_c(tmp_path, capsys):
     assert f"wrote {out}" in capsys.readouterr().out
 
 
-def test_the_file_is_written_despite_a_broken_pipe(tmp_path, monkeypatch):
+def test_file_is_written_despite_a_broken_pipe(tmp_path, monkeypatch):
     """As in a pipe to `head -1`."""
     reader, pipe = os.pipe()
     os.close(reader)
@@ -52,7 +52,7 @@ def test_the_file_is_written_despite_a_broken_pipe(tmp_path, monkeypatch):
     ]
 
 
-def test_a_broken_pipe_stops_the_command_without_a_file(monkeypatch):
+def test_broken_pipe_without_a_file_stops_the_command(monkeypatch):
     """The command stops."""
 
     reader, pipe = os.pipe()
@@ -63,7 +63,7 @@ def test_a_broken_pipe_stops_the_command_without_a_file(monkeypatch):
     os.close(pipe)
 
 
-def test_strip():
+def test_overview_strip():
     """A letter for each class, a dot for unknown; in a terminal each class has a color."""
     events = [
         event(0, 3, "dog"),

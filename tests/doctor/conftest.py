@@ -1,4 +1,4 @@
-"""Modules in the place of packages."""
+"""Fake modules that replace packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def fake_module(tmp_path, monkeypatch):
-    """Put a module in the place of a package, for processes started from here."""
+    """Replace a package by a module, for processes started from here."""
 
     def write(name, code):
         (tmp_path / f"{name}.py").write_text(code)

@@ -1,4 +1,4 @@
-"""The results of `avcil doctor`: all is well, packages are missing, or what it tests crashes or hangs."""
+"""The results of `avcil doctor`: a working installation, missing packages, and checks that crash or hang."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ IN_THIS_PROCESS = ("python", "packages", "machine", "runs", "decode", "encoders"
 
 
 @pytest.mark.parametrize("name", IN_THIS_PROCESS)
-def test_all_is_well_here(name, tmp_path):
-    """Where the tests run, the core works; each finding has a detail."""
+def test_core_works_in_the_test_environment(name, tmp_path):
+    """No check of the core fails, and each result has a detail."""
     findings = run_check(check_named(name, out=tmp_path / "runs"))
     assert findings
     for finding in findings:
         assert not finding.fails, finding
         assert any(letter.isdigit() for letter in finding.detail) or finding.name == "gpu"
-    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+    assert not list(tmp_path.iterdir()), "no file remains"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_all_is_well_here(name, tmp_path):
         ("raise ImportError('libx264.so.99 is missing')", "ImportError: libx264.so.99 is missing"),
     ],
 )
-def test_a_decoder_that_dies(code, message, fake_module):
-    """However it dies, it is one broken finding of the core."""
+def test_crashing_decoder(code, message, fake_module):
+    """Any kind of crash is one failed check of the core."""
     fake_module("av", code)
     (finding,) = run_in_subprocess(check_named("decode"))
     assert finding.fails
@@ -51,8 +51,8 @@ def test_a_decoder_that_dies(code, message, fake_module):
     assert finding.advice
 
 
-def test_a_decoder_that_hangs(fake_module):
-    """It is given up after its time."""
+def test_hanging_decoder(fake_module):
+    """The check is ended after its time limit."""
     fake_module("av", "import time\ntime.sleep(60)")
     check = dataclasses.replace(check_named("decode"), limit=1.0)
     (finding,) = run_in_subprocess(check)
@@ -60,8 +60,8 @@ def test_a_decoder_that_hangs(fake_module):
     assert finding.detail == "no answer within 1 s"
 
 
-def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
-    """The command as users run it: exit code 1, and every other check has its say."""
+def test_one_crash_does_not_stop_other_checks(fake_module, monkeypatch, capsys):
+    """The command has exit code 1, and every other check has a result."""
     fake_module("av", "import os\nos.abort()")
     slow = ("transformers", "imports", "extra")
     monkeypatch.setattr(
@@ -80,7 +80,7 @@ def test_one_crash_does_not_stop_the_others(fake_module, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("fault", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-def test_a_folder_that_cannot_be_written(fault, tmp_path, monkeypatch):
+def test_folder_that_is_not_writable(fault, tmp_path, monkeypatch):
     """The result gives the reason and what to do."""
 
     def refuse(*_, **__):
@@ -93,15 +93,15 @@ def test_a_folder_that_cannot_be_written(fault, tmp_path, monkeypatch):
     assert "--out" in finding.advice
 
 
-def test_a_file_in_the_folders_place(tmp_path):
-    """The same for a path that goes through a file."""
+def test_file_in_place_of_a_folder(tmp_path):
+    """The result is the same for a path below a file."""
     (tmp_path / "runs").write_text("")
     (finding,) = runs_folder(tmp_path / "runs" / "demo")
     assert finding.fails
     assert str(tmp_path / "runs") in finding.detail
 
 
-def test_little_room(tmp_path, monkeypatch):
+def test_little_disk_space(tmp_path, monkeypatch):
     """A nearly full disk is reported before a run fills it."""
     monkeypatch.setattr("avcil.doctor.machine.MIN_FREE", 2**80)
     (finding,) = runs_folder(tmp_path)
@@ -110,7 +110,8 @@ def test_little_room(tmp_path, monkeypatch):
 
 
 def test_no_compiler(monkeypatch):
-    """Attention then uses PyTorch operators, which is slower but no failure; the result gives the reason."""
+    """Attention then uses PyTorch operators, which are slower; this is no failure, and the result has the
+    reason."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     (finding,) = run_in_subprocess(check_named("attention"))
@@ -120,8 +121,8 @@ def test_no_compiler(monkeypatch):
     assert "install gcc" in finding.advice
 
 
-def test_a_kernel_that_computes_wrongly(monkeypatch):
-    """It is broken, and part of the core: training would be wrong."""
+def test_wrong_kernel_results(monkeypatch):
+    """The check fails and is part of the core, because training would be wrong."""
     plain = attention.plain_attention
     monkeypatch.setattr(attention, "kernel_attention", lambda *tensors: 1.01 * plain(*tensors))
     (finding,) = run_check(check_named("attention"))
@@ -143,7 +144,7 @@ def test_a_kernel_that_computes_wrongly(monkeypatch):
     ],
 )
 def test_no_gpu(cuda, driver, detail, advice, tmp_path, monkeypatch):
-    """Why there is none, and what to do, by what is there of it."""
+    """The result has the reason and what to do, depending on which components exist."""
     if driver:
         (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'Fast Card, 550.1'\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
@@ -154,14 +155,14 @@ def test_no_gpu(cuda, driver, detail, advice, tmp_path, monkeypatch):
     assert advice in finding.advice
 
 
-def test_a_device_that_computes_right():
-    """The comparison itself, on the processor: float32 nearly exact, bfloat16 coarse but right."""
+def test_correct_device():
+    """The comparison on the CPU: float32 to its precision, bfloat16 to its lower precision."""
     exact, coarse = attention.product_errors("cpu")
     assert exact < attention.TOLERANCE < coarse < attention.BF16_TOLERANCE
 
 
-def test_ray_starts_if_asked():
-    """Only then: it takes seconds."""
+def test_ray_is_tested_on_request():
+    """It is optional because it takes seconds."""
     assert "ray" not in {check.name for check in find_checks()}
     pytest.importorskip("ray")
     (finding,) = run_in_subprocess(check_named("ray", ray=True))
@@ -169,8 +170,8 @@ def test_ray_starts_if_asked():
     assert "started and computed [4, 9]" in finding.detail
 
 
-def test_no_other_machine_is_asked():
-    """Names are not looked up and connections not made, except to this machine."""
+def test_no_connections_to_other_machines():
+    """No host name is resolved and no connection is opened, except to this machine."""
     script = """
 import socket, sys
 from avcil.doctor.__main__ import refuse_network
@@ -189,8 +190,8 @@ print(refused)
     assert done.stdout.strip() == "['hub.example', '192.0.2.1']", done.stderr
 
 
-def test_a_check_that_asks_for_a_network(fake_module):
-    """It is broken, and the result names the host."""
+def test_check_that_needs_a_network(fake_module):
+    """It fails, and the result names the host."""
     fake_module("av", "import socket\nsocket.getaddrinfo('hub.example', 443)")
     (finding,) = run_in_subprocess(check_named("decode"))
     assert finding.status == "broken"

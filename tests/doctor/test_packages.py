@@ -30,7 +30,7 @@ def metadata(tmp_path, monkeypatch):
 
 
 def test_missing_and_old_packages(metadata):
-    """The requirements in the metadata of avcil are those that are checked."""
+    """The checked requirements are those in the metadata of avcil."""
     metadata("Requires-Python: >=99", "Requires-Dist: no-such-thing>=2", "Requires-Dist: numpy>=99,<100")
     (python,) = packages.python()
     assert (python.status, python.fails) == ("broken", True)
@@ -45,7 +45,8 @@ def test_missing_and_old_packages(metadata):
 
 
 def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
-    """One by one; half there counts as missing, there but not to be imported as broken; none stops the core."""
+    """A partly installed extra is missing, one that fails to import is a failure; both leave the core
+    unchanged."""
     metadata(
         "Provides-Extra: good",
         "Provides-Extra: half",
@@ -73,7 +74,7 @@ def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
     assert "tqdm" in result["half"].detail
 
 
-def test_the_real_extras_are_looked_at():
+def test_all_extras_are_checked():
     """Every extra of avcil has its check."""
     from importlib.metadata import metadata as metadata_of
 
@@ -81,8 +82,8 @@ def test_the_real_extras_are_looked_at():
     assert {f"extra {name}" for name in extras} <= {check.name for check in find_checks()}
 
 
-def test_avcil_itself_not_installed(monkeypatch):
-    """A checkout without set-up: one finding, no crash."""
+def test_avcil_is_not_installed(monkeypatch):
+    """In a checkout without set-up, there is one result and no crash."""
     monkeypatch.setattr(packages, "PACKAGE", "no-such-thing")
     (python,) = packages.python()
     assert python.fails
@@ -91,7 +92,7 @@ def test_avcil_itself_not_installed(monkeypatch):
 
 
 def test_conflicting_packages(fake_module, monkeypatch):
-    """A torchvision of another PyTorch is named, with the way out."""
+    """A torchvision for another PyTorch is reported, with the command that repairs it."""
     fake_module("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: "0.9" if name == "torchvision" else version(name))
@@ -113,8 +114,8 @@ def test_transformers_missing(monkeypatch):
     assert "avcil[encoders]" in result.advice
 
 
-def test_transformers_by_the_way_users_take():
-    """If it is installed, a video and an audio model are saved, found, and encode; no hub is contacted."""
+def test_transformers_models_are_encoded():
+    """If it is installed, a video and an audio model are saved, loaded, and used; no hub is contacted."""
     pytest.importorskip("transformers")
     assert [result.status for result in run_in_subprocess(check_named("transformers"))] == ["ok", "ok"]
 
@@ -130,8 +131,8 @@ def test_ray_missing(fake_module):
 @pytest.mark.parametrize(
     "arguments", [["-m", "avcil", "train", "x", "--out", "y"], ["-m", "avcil", "doctor"]]
 )
-def test_the_command_lines_own_library_missing(arguments, fake_module, tmp_path):
-    """The error then names the file to look at, and how to get the report."""
+def test_tyro_missing(arguments, fake_module, tmp_path):
+    """The error names the file to check, and how to get the report."""
     (tmp_path / "tyro.py").write_text("raise ModuleNotFoundError(\"No module named 'tyro'\", name='tyro')\n")
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The demo in miniature: a clip or two of each class and two epochs, everything else as users get it."""
+"""The demo with one or two clips of each class and two epochs, and otherwise default options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = {
 
 
 def test_demo_runs_and_resumes(tmp_path):
-    """All of it, from clips to report; a second call finds its runs finished and renders nothing again."""
+    """From clips to report; a second call finds the finished runs and renders nothing again."""
     torch.set_num_threads(1)
     sizes = {"train": 1, "val": 1, "test": 1}
     messages: list[str] = []

@@ -9,8 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_and_its_figures(store: Path, tmp_path: Path) -> None:
-    """A table for each stream and one at equal bytes, with the methods that are left out; again, nothing changes."""
+def test_page_has_the_results(store: Path, tmp_path: Path) -> None:
+    """A table for each stream and one at equal bytes, with the excluded methods; a second call changes
+    nothing."""
     arguments = [
         sys.executable,
         ROOT / "scripts" / "leaderboard.py",

@@ -30,8 +30,8 @@ def config(store: Path, **options: Any) -> ReproduceConfig:
     return ReproduceConfig(**({"features": (store,), "out": Path("never-written")} | options))
 
 
-def test_plan_is_the_product_of_rows_columns_orders_and_seeds(store: Path) -> None:
-    """Every combination once, each in a folder of its own, whole tables seed by seed."""
+def test_plan_is_a_product(store: Path) -> None:
+    """Every combination occurs once, each in its own folder, seed by seed for all tables."""
     plan = make_plan(
         config(
             store,
@@ -62,20 +62,20 @@ def test_default_rows_and_columns_are_those_of_the_paper(store: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*VARIANTS, *PAPER_METHODS}))
-def test_every_variant_is_a_method_with_options_that_it_has(name: str) -> None:
+def test_variants_have_valid_options(name: str) -> None:
     """Each variant has valid options of its method."""
     entry = parse_method_spec(name)
     assert entry.method in method_names()
     parse_options(load_method(entry.method), entry.settings, name=entry.method)
 
 
-def test_options_of_a_row_are_added_to_those_of_its_variant() -> None:
+def test_options_of_a_row_extend_its_variant() -> None:
     """Later options replace earlier ones, as on the command line."""
     assert parse_method_spec("icarl-nme:herding=release").settings == ("classifier=nme", "herding=release")
     assert parse_method_spec("av-cil-no-class:lambda-class=0.2").settings == ("lambda_class=0.2",)
 
 
-def test_published_benchmarks_have_published_epochs_and_exemplars(store: Path) -> None:
+def test_published_epochs_and_exemplars(store: Path) -> None:
     """Recipes by modality; settings that were not published are left out with a reason."""
     plan = make_plan(config(store, benchmark=("ave-ci",), methods=("lwf", "ss-il", "av-cil"), seeds=(0,)))
     epochs = {(run.row, run.modality): run.config.epochs for run in plan.runs}
@@ -97,7 +97,7 @@ def test_published_benchmarks_have_published_epochs_and_exemplars(store: Path) -
 
 
 def test_methods_without_published_epochs(store: Path) -> None:
-    """A closed-form method needs no epochs, others train as long as ss-il, with a note."""
+    """A closed-form method needs no epochs; others use those of ss-il, with a note."""
     plan = make_plan(
         config(
             store,
@@ -118,7 +118,7 @@ def test_methods_without_published_epochs(store: Path) -> None:
 
 
 def test_published_rows_follow_the_release(store: Path) -> None:
-    """On a published benchmark the rows of the paper have the release's forms; `-original` is the other one."""
+    """On a published benchmark, the rows of the paper use the release's forms; `-original` is the other one."""
     rows = ("afc-nme", "afc-nme-original")
     plan = make_plan(
         config(store, benchmark=("ave-ci",), methods=rows, modalities=("audio-visual",), seeds=(0,))
@@ -128,8 +128,8 @@ def test_published_rows_follow_the_release(store: Path) -> None:
     assert {"eta=kept", "teacher_proxies=imprinted", "clustering=unit", "validation=head"} < original
 
 
-def test_given_epochs_win_over_published_ones(store: Path) -> None:
-    """Then nothing is left out."""
+def test_given_epochs_replace_published_ones(store: Path) -> None:
+    """Then no combination is left out."""
     plan = make_plan(
         config(store, benchmark=("vs100-ci-leak-free",), methods=("av-cil",), epochs=3, seeds=(0,))
     )
@@ -155,7 +155,7 @@ def test_rows_of_the_ablations(store: Path) -> None:
         make_plan(config(store, study="ablation-vad", classes_per_step=(2,), modalities=("audio",)))
 
 
-def test_memory_study_compares_sizes_for_rehearsal_methods_alone(store: Path) -> None:
+def test_memory_study_is_for_rehearsal_methods(store: Path) -> None:
     """A method without exemplars has one row."""
     plan = make_plan(
         config(store, study="memory-size", methods=("lwf", "av-cil"), benchmark=("ave-ci",), seeds=(0,))
@@ -179,7 +179,7 @@ def test_step_study_divides_the_classes_into_equal_steps(store: Path) -> None:
     assert step_sizes(100) == [5, 10, 20, 25, 50]
 
 
-def test_stores_and_benchmarks_go_in_pairs(store: Path) -> None:
+def test_stores_and_benchmarks_are_paired(store: Path) -> None:
     """Two benchmarks of one store make two tables."""
     both = ("vs100-ci", "vs100-ci-leak-free")
     plan = make_plan(config(store, features=(store, store), benchmark=both, methods=("lwf",), seeds=(0,)))
@@ -190,7 +190,7 @@ def test_stores_and_benchmarks_go_in_pairs(store: Path) -> None:
         make_plan(config(store, features=(store, store)))
 
 
-def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
+def test_columns_depend_on_the_store(tmp_path: Path) -> None:
     """A store without visual features gives a table with one column, and an error for --modalities visual."""
     writer = FeatureWriter(
         tmp_path / "sound", Manifest(visual=None, audio=FeatureSpec(shape=(4,), encoder={"name": "m"}))
@@ -220,7 +220,7 @@ def test_columns_are_those_that_the_store_has(tmp_path: Path) -> None:
         ({"epochs": 0}, "--epochs must be 1 or more"),
     ],
 )
-def test_invalid_options_are_refused_before_any_run(
+def test_invalid_options_are_errors_before_any_run(
     store: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     """Invalid options are found before training."""
@@ -241,13 +241,13 @@ def test_invalid_options_are_refused_before_any_run(
         ({"study": "comparison"}, "define the classes of each step"),
     ],
 )
-def test_contradictory_options_are_refused(store: Path, options: dict[str, Any], message: str) -> None:
+def test_contradictory_options_are_rejected(store: Path, options: dict[str, Any], message: str) -> None:
     """Each message names the options and the next step."""
     with pytest.raises(InputError, match=message):
         config(store, **options)
 
 
-def test_studies_are_named_in_the_help() -> None:
+def test_help_lists_the_studies() -> None:
     """The help of the option lists all studies."""
     from avcil.experiments import config as module
 
@@ -256,8 +256,8 @@ def test_studies_are_named_in_the_help() -> None:
     assert all(name in source for name in STUDIES)
 
 
-def test_streams_have_tables_of_their_own(store: Path) -> None:
-    """Each stream is a dataset of the plan; methods that cannot take part are listed by reason."""
+def test_each_stream_has_its_table(store: Path) -> None:
+    """Each stream is a dataset of the plan; excluded methods are listed by reason."""
     plan = make_plan(
         config(
             store,
@@ -286,14 +286,14 @@ def test_streams_have_tables_of_their_own(store: Path) -> None:
 
 
 def test_streams_that_define_their_tasks_need_no_steps(store: Path) -> None:
-    """The same holds for avcil train."""
+    """The same is true for avcil train."""
     plan = make_plan(
         ReproduceConfig(features=(store,), out=Path("o"), streams=("few-shot,ways=1",), methods=("blade",))
     )
     assert {run.config.classes_per_step for run in plan.runs} == {None}
 
 
-def test_own_tasks_and_a_published_benchmark_exclude_each_other(store: Path) -> None:
-    """The clips that a leak-free benchmark leaves out would come back with the stream's own tasks."""
+def test_own_tasks_exclude_a_published_benchmark(store: Path) -> None:
+    """The stream's own tasks would contain the clips that a leak-free benchmark removes."""
     with pytest.raises(InputError, match="cannot follow a published benchmark"):
         ReproduceConfig(features=(store,), out=Path("o"), benchmark=("ave-ci",), streams=("few-shot",))

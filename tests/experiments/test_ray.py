@@ -16,7 +16,7 @@ pytest.importorskip("ray", reason="the extra [distributed] is not installed")
 OPTIONS = ["--classes-per-step", "2", "--methods", "fine-tuning", "joint", "--modalities", "audio-visual"]
 OPTIONS += ["--seeds", "0", "1", "--epochs", "6", "--checkpoint-seconds", "0"]
 
-# A cluster of a head without processors and two nodes; the first node that has work is killed.
+# A cluster of a head without CPUs and two nodes; the first node with a run is killed.
 LOSES_A_NODE = """
 import sys, threading, time
 from ray.cluster_utils import Cluster
@@ -48,8 +48,8 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def test_a_cluster_that_loses_a_node_gives_the_tables_of_one_machine(store: Path, tmp_path: Path) -> None:
-    """Runs of the failed node are resumed on another node; the tables are identical."""
+def test_failed_node_gives_the_same_tables(store: Path, tmp_path: Path) -> None:
+    """Runs of the failed node are resumed on another node; the tables equal those of one machine."""
     here = [sys.executable, "-m", "avcil", "reproduce", str(store), "--out", str(tmp_path / "here"), *OPTIONS]
     run(here)
     output = run([sys.executable, "-c", LOSES_A_NODE, str(store), str(tmp_path / "ray"), *OPTIONS])

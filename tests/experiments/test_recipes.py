@@ -11,7 +11,7 @@ from avcil.experiments.recipes import find_recipe, recipe, recipe_names
 from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import TrainConfig
 
-# Epochs audio / visual / audio-visual, typed from the paper's protocol.
+# Epochs audio / visual / audio-visual, copied from the paper's protocol.
 EPOCHS = """
 fine-tuning  300/200/150  300/150/150  300/200/200
 joint        300/200/150  200/100/100  300/200/200
@@ -37,7 +37,7 @@ def published() -> dict[str, int]:
     return table
 
 
-def test_there_is_a_recipe_for_every_published_setting_and_no_other() -> None:
+def test_recipes_are_the_published_settings() -> None:
     """No recipe is missing, and none has values that were not published."""
     assert recipe_names() == sorted(published())
     assert {name.split("/")[1] for name in recipe_names()} == set(MEMORY)
@@ -45,7 +45,7 @@ def test_there_is_a_recipe_for_every_published_setting_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", sorted(published()))
 def test_recipe_has_the_published_values(name: str) -> None:
-    """Read by the parser that training uses, each recipe gives the published configuration."""
+    """Parsed as by `avcil train`, each recipe gives the published configuration."""
     method, benchmark, modality = name.split("/")
     config = parse("train", TrainConfig, ["store", "--out", "run", "--config", f"recipe:{name}"])
     assert (config.method, config.benchmark, config.modality) == (method, benchmark, modality)
@@ -65,12 +65,12 @@ def test_recipe_has_the_published_values(name: str) -> None:
         "ss-il",
         "icarl",
         "afc",
-    ):  # their forms of the release: tests/methods/test_release_forms.py
+    ):  # for their forms of the release, see tests/methods/test_release_forms.py
         assert config.set == ()
 
 
-def test_recipes_agree_with_the_protocols_of_the_benchmarks() -> None:
-    """Also those of the leak-free benchmark, which uses the recipes of the benchmark that it is derived from."""
+def test_recipes_agree_with_the_benchmarks() -> None:
+    """The leak-free benchmark uses the recipes of the benchmark that it is derived from."""
     for name, protocol in PROTOCOLS.items():
         for method, by_modality in protocol.epochs.items():
             for modality, epochs in by_modality.items():
@@ -81,8 +81,8 @@ def test_recipes_agree_with_the_protocols_of_the_benchmarks() -> None:
                 assert result["benchmark"] == name
 
 
-def test_flags_win_over_a_recipe() -> None:
-    """Options of the command line replace those of a recipe."""
+def test_options_replace_those_of_a_recipe() -> None:
+    """Options of the command line have priority."""
     arguments = [
         "store",
         "--out",
@@ -111,7 +111,7 @@ def test_default_modality_of_a_recipe_is_audio_visual() -> None:
         ("../x/y", "unknown recipe"),
     ],
 )
-def test_unknown_recipe_is_named_with_its_nearest(name: str, hint: str) -> None:
+def test_unknown_recipe_is_an_error(name: str, hint: str) -> None:
     """The error message has similar names; a name is never treated as a path."""
     with pytest.raises(InputError, match=hint):
         recipe(name)

@@ -48,7 +48,7 @@ class Broken(GradientMethod):
 
 
 class Inline:
-    """A runner in this process: any object with `outcomes` can be used."""
+    """A runner in this process: any object with a method `outcomes` can be used."""
 
     def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[Outcome]:
         for run in runs:
@@ -110,7 +110,7 @@ def test_tables_have_the_results_of_the_runs(undisturbed: Path) -> None:
     assert len((undisturbed / "timing.csv").read_text().splitlines()) == 7
 
 
-def test_finished_runs_are_not_run_again(undisturbed: Path, store: Path) -> None:
+def test_finished_runs_are_not_repeated(undisturbed: Path, store: Path) -> None:
     """The same command writes the same tables and changes no run."""
     before, written = stamps(undisturbed), tables(undisturbed)
     assert reproduce(config(store, undisturbed), quiet=True).failed == ()
@@ -118,8 +118,8 @@ def test_finished_runs_are_not_run_again(undisturbed: Path, store: Path) -> None
     assert tables(undisturbed) == written
 
 
-def test_only_the_tensors_of_the_last_step_stay(undisturbed: Path) -> None:
-    """Hundreds of runs must not fill the disk; the states of all steps stay."""
+def test_only_tensors_of_the_last_step_are_kept(undisturbed: Path) -> None:
+    """Hundreds of runs must not fill the disk; state files of all steps are kept."""
     for run in (undisturbed / "runs").iterdir():
         steps = sorted((run / "checkpoints").glob("step_*"))
         assert [(step / "state.json").is_file() for step in steps] == [True] * len(steps)
@@ -129,7 +129,8 @@ def test_only_the_tensors_of_the_last_step_stay(undisturbed: Path) -> None:
 
 
 def test_interruptions_neither_lose_nor_repeat_events(undisturbed: Path, store: Path, tmp_path: Path) -> None:
-    """After SIGKILL of the parent twice and Ctrl-C: finished runs stay, no process is left, the tables are the same."""
+    """After SIGKILL of the parent twice and Ctrl-C, finished runs are kept, no process remains, the tables
+    are equal."""
     out = tmp_path / "out"
     words = ["reproduce", str(store), "--out", str(out), "--classes-per-step", "2", "--epochs", "3"]
     words += ["--methods", "fine-tuning", "icarl-nme", "av-cil", "--modalities", "audio-visual"]
@@ -169,7 +170,7 @@ def _wait_until_gone(group: int) -> None:
     raise AssertionError("a worker outlived its parent")
 
 
-def test_runs_that_fail_are_reported_and_the_others_go_on(store: Path, tmp_path: Path) -> None:
+def test_failed_runs_are_reported(store: Path, tmp_path: Path) -> None:
     """If a run or its process fails, the other runs are trained, and the table says what is missing."""
     failures = {
         "os.kill(os.getpid(), signal.SIGKILL)": "killed by SIGKILL, perhaps because the machine ran out of memory",
@@ -193,7 +194,7 @@ def test_runs_that_fail_are_reported_and_the_others_go_on(store: Path, tmp_path:
 def test_command_exits_with_one_after_a_failure(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit code is 1 if the table is not complete; the traceback of an unexpected error is written."""
+    """The exit code is 1 if the table is incomplete; the traceback of an unexpected error is written."""
     method = tmp_path / "broken.py"
     method.write_text(BROKEN_METHOD.format(what="raise ZeroDivisionError('by nought')"))
     words = [
@@ -241,14 +242,14 @@ def test_more_seeds_add_runs(undisturbed: Path, store: Path, tmp_path: Path) -> 
 
 
 def test_folder_with_other_files_is_not_changed(store: Path, tmp_path: Path) -> None:
-    """Nothing is written to a folder with other files."""
+    """Nothing is written to it."""
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match=r"has 'thesis\.tex'"):
         reproduce(config(store, tmp_path), quiet=True)
 
 
 @pytest.mark.parametrize("package", ["scipy", "matplotlib"])
-def test_missing_packages_are_named_before_any_run(
+def test_missing_packages_are_errors_before_any_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     """Tables need SciPy, and charts need matplotlib; both are in an extra of avcil."""
@@ -272,7 +273,7 @@ def test_two_reproductions_do_not_share_a_folder(store: Path, tmp_path: Path) ->
 def test_missing_clips_of_the_benchmark_are_noted(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results on a part of a benchmark are marked as such."""
+    """Results on a part of a benchmark have a note."""
     clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
     clips["c0/test/elsewhere"] = SplitClip("c0", "test")
     classes = tuple(f"c{number}" for number in range(6))

@@ -14,8 +14,8 @@ from avcil.experiments.significance import holm, paired_test, sign_flip_p
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 12])
-def test_sign_flip_equals_scipy_over_all_patterns(n: int) -> None:
-    """SciPy's exact permutation test of one sample counts the same patterns."""
+def test_sign_flip_test_equals_scipy(n: int) -> None:
+    """SciPy's exact one-sample permutation test counts the same sign patterns."""
     differences = np.random.default_rng(n).normal(0.4, 1.0, n)
     reference = stats.permutation_test(
         (differences,),
@@ -28,7 +28,7 @@ def test_sign_flip_equals_scipy_over_all_patterns(n: int) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 13, 40])
 def test_t_test_and_interval_equal_scipy(n: int) -> None:
-    """p and the 95 % interval are Student's."""
+    """p and the 95% interval are those of Student's t-test."""
     differences = np.random.default_rng(n).normal(0.3, 1.0, n)
     reference = stats.ttest_1samp(differences, 0.0)
     interval = reference.confidence_interval(0.95)
@@ -41,7 +41,7 @@ def test_t_test_and_interval_equal_scipy(n: int) -> None:
 
 
 def test_holm_equals_a_computation_by_hand() -> None:
-    """Sorted 0.01, 0.02, 0.03, 0.2 times 4, 3, 2, 1, then never falling: 0.04, 0.06, 0.06, 0.2."""
+    """Sorted 0.01, 0.02, 0.03, 0.2 times 4, 3, 2, 1, then made nondecreasing: 0.04, 0.06, 0.06, 0.2."""
     assert holm([0.03, 0.2, 0.01, 0.02]) == pytest.approx([0.06, 0.2, 0.04, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
 
@@ -56,7 +56,7 @@ def test_few_pairs_have_large_p_values() -> None:
 
 
 def test_ties_do_not_depend_on_rounding() -> None:
-    """Patterns of differences whose exact mean is 0 are all as extreme as the observed one: p = 1."""
+    """If the exact mean is 0, all sign patterns are as extreme as the observed one: p = 1."""
     assert paired_test([0.1, 0.2, -0.3]).p == 1.0
 
 

@@ -1,4 +1,4 @@
-"""The tables are right, and each form of them can be read back to the same cells."""
+"""Tables have the right values, and each format can be parsed back to the same cells."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECTION = Section(title="my_store & co", tables=(TRICKY,), notes=("50 % of it.",
 
 
 def group(row: str, values: list[float], *, modality: str = "audio", planned: int | None = None) -> Group:
-    """A row's runs with given average accuracies, seeds from 0."""
+    """The runs of a row with given average accuracies, seeds from 0."""
     runs = []
     for seed, value in enumerate(values):
         config = TrainConfig(features=Path("s"), out=Path("o"), classes_per_step=2)
@@ -76,8 +76,8 @@ def dataset_results(*groups: Group) -> DatasetResults:
     return DatasetResults(dataset="d", modalities=("audio", "visual"), groups=groups)
 
 
-def test_cells_are_mean_and_sample_deviation_in_percent() -> None:
-    """0.6, 0.7, 0.8: 70 ± 10, with n - 1 below the root; empty cells have a dash or a note."""
+def test_cells_are_mean_and_standard_deviation() -> None:
+    """0.6, 0.7, 0.8 give 70 ± 10, with n - 1 in the deviation; empty cells have a dash or a note."""
     table = metric_table(
         dataset_results(
             group("lwf", [0.6, 0.7, 0.8]), group("av-cil", [0.9], planned=3), group("joint", [], planned=2)
@@ -91,8 +91,8 @@ def test_cells_are_mean_and_sample_deviation_in_percent() -> None:
     )
 
 
-def test_the_best_value_is_marked_without_the_upper_bound() -> None:
-    """Highest accuracy, lowest forgetting; joint training is excluded."""
+def test_best_value_is_marked() -> None:
+    """Highest accuracy and lowest forgetting are marked; the upper bound, joint training, is excluded."""
     both = dataset_results(group("lwf", [0.6, 0.7]), group("av-cil", [0.7, 0.8]), group("joint", [0.9, 0.9]))
     assert metric_table(both, "average_incremental_accuracy").best == {(1, 1)}
     assert metric_table(both, "mean_forgetting").best == {(1, 1)}
@@ -124,8 +124,8 @@ def test_step_table_has_one_column_per_step() -> None:
     assert table.rows == (("lwf", "audio", "50.00 ± 0.00", "25.00 ± 0.00"),)
 
 
-def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
-    """Differences 0.1, 0.2, 0.3 of three pairs: mean 20 percentage points, exact p 0.25, doubled by Holm."""
+def test_significance_of_paired_runs() -> None:
+    """Differences to AV-CIL of 0.1, 0.2, 0.3 in three pairs: mean 20 points, exact p 0.25, doubled by Holm."""
     table = significance_table(
         dataset_results(
             group("lwf", [0.5, 0.5, 0.5]),
@@ -142,7 +142,7 @@ def test_significance_pairs_runs_by_seed_against_av_cil() -> None:
 
 
 def test_only_shared_seeds_are_paired() -> None:
-    """A failed run reduces the number of pairs n; without AV-CIL the best row is the reference."""
+    """A failed run reduces the number of pairs n; without AV-CIL, the best row is the reference."""
     table = significance_table(
         dataset_results(group("lwf", [0.5, 0.5, 0.5]), group("ss-il", [0.6, 0.7], planned=3))
     )
@@ -150,7 +150,7 @@ def test_only_shared_seeds_are_paired() -> None:
 
 
 def test_text_is_aligned() -> None:
-    """No line of a table is wider than its rule, and all cells are there."""
+    """No line of a table is wider than its rule, and all cells are present."""
     lines = as_text([SECTION]).splitlines()
     rule = next(line for line in lines if line.startswith("─"))
     start = lines.index(rule)
@@ -158,8 +158,8 @@ def test_text_is_aligned() -> None:
     assert all(len(line) <= len(rule) for line in lines[start - 1 : start + 3])
 
 
-def test_markdown_reads_back() -> None:
-    """Cells split at bars that are not escaped give the table again."""
+def test_markdown_can_be_parsed() -> None:
+    """Splitting at unescaped bars gives the cells."""
     lines = [line for line in as_markdown([SECTION]).splitlines() if line.startswith("|")]
     assert lines[1] == "| --- | ---: | ---: |"
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[0], *lines[2:])]
@@ -168,8 +168,8 @@ def test_markdown_reads_back() -> None:
     assert [tuple(row) for row in plain] == [TRICKY.header, *TRICKY.rows]
 
 
-def test_latex_reads_back() -> None:
-    """The cells are between the rules of booktabs, special characters escaped, the best in bold."""
+def test_latex_can_be_parsed() -> None:
+    """The cells are between the rules of booktabs, special characters are escaped, the best value is bold."""
     text = as_latex([SECTION])
     assert text.count(r"\begin{tabular}{lrr}") == text.count(r"\end{tabular}") == 1
     assert r"\caption{my\_store \& co. A \& B\_c (\%).}" in text
@@ -184,13 +184,13 @@ def test_latex_reads_back() -> None:
     for escaped, char in words.items():
         first = first.replace(escaped, char)
     assert first == TRICKY.rows[1][0]
-    # Braces balance once escaped ones are gone.
+    # Without escaped braces, braces are balanced.
     bare = re.sub(r"\\[{}]", "", text)
     assert bare.count("{") == bare.count("}")
 
 
 class _Cells(HTMLParser):
-    """Rows of cells of a page, and where text is strong."""
+    """Rows of cells of a page, and which texts are bold."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class _Cells(HTMLParser):
             self.strong.append(data)
 
 
-def test_html_reads_back() -> None:
+def test_html_can_be_parsed() -> None:
     """Elements nest, texts are escaped, and there are no external resources."""
     page = as_html([SECTION], title="a <b>")
     parser = _Cells()
@@ -229,8 +229,8 @@ def test_html_reads_back() -> None:
 
 
 @pytest.mark.parametrize("values", [[0.5, 0.5, 0.5], [0.0], [1.0, 1.0]])
-def test_equal_values_have_no_minus_zero(values: list[float]) -> None:
-    """Rounding leaves no -0.00 in a table."""
+def test_no_negative_zero(values: list[float]) -> None:
+    """Rounding gives no -0.00 in a table."""
     both = dataset_results(group("lwf", values), group("av-cil", [np.nextafter(v, -1) for v in values]))
     tables = significance_table(both), metric_table(both, "mean_forgetting")
     assert not any("-0.00" in cell for table in tables for row in table.rows for cell in row)

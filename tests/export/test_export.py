@@ -113,7 +113,7 @@ def test_predictions_equal_those_of_the_run(name, options, modality, trained, st
     np.testing.assert_allclose(probabilities.max(axis=1), [p for _, p in expected.values()], atol=1e-5)
 
 
-def test_a_network_in_float64(trained, tmp_path):
+def test_network_in_float64(trained, tmp_path):
     """The file also computes in float64; its inputs and outputs are float32."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual", "float64"))
     done = recognizer.export_onnx(tmp_path / "model.onnx")
@@ -162,8 +162,8 @@ def test_p_values_of_unknown_clips(trained, store, tmp_path):
     assert np.mean(session.run(["p_values"], strange)[0] < 0.05) > 0.9
 
 
-def test_matrices_of_the_unknown_test_are_stored_by_modality(trained, tmp_path):
-    """The file has no matrix with the zeros between audio and visual features, which would be the largest tensor."""
+def test_unknown_test_is_stored_by_modality(trained, tmp_path):
+    """The matrix with zeros between audio and visual features, the largest tensor, is not in the file."""
     recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
     graph = onnx.load(recognizer.export_onnx(tmp_path / "m.onnx").path).graph
     sizes = [len(inverse) for inverse in recognizer.snapshot().model.heads["audio-visual"].unknown.inverses]
@@ -173,7 +173,7 @@ def test_matrices_of_the_unknown_test_are_stored_by_modality(trained, tmp_path):
     assert (sum(sizes), sum(sizes)) not in shapes
 
 
-def test_same_file_each_time(trained, tmp_path):
+def test_files_are_deterministic(trained, tmp_path):
     """The files have the same bytes and no path of this machine."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     one, two = (recognizer.export_onnx(tmp_path / name).path.read_bytes() for name in ("a.onnx", "b.onnx"))
@@ -186,8 +186,8 @@ def test_same_file_each_time(trained, tmp_path):
     }
 
 
-def test_a_difference_is_an_error_and_no_file_is_written(trained, tmp_path, monkeypatch):
-    """A wrong graph is detected with random clips; an existing file stays."""
+def test_wrong_graph_is_an_error(trained, tmp_path, monkeypatch):
+    """A wrong graph is detected with random clips, and an existing file is kept."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     file = tmp_path / "model.onnx"
     file.write_bytes(b"of before")
@@ -202,7 +202,7 @@ def test_a_difference_is_an_error_and_no_file_is_written(trained, tmp_path, monk
     assert file.read_bytes() == b"of before"
 
 
-def test_nan_counts_as_a_difference(trained, tmp_path, monkeypatch):
+def test_nan_is_a_difference(trained, tmp_path, monkeypatch):
     """Comparisons with NaN are false, so NaN must be treated as a difference."""
     recognizer = Recognizer.load(trained("av-cil", (), "audio-visual"))
     monkeypatch.setattr(
@@ -215,7 +215,7 @@ def test_nan_counts_as_a_difference(trained, tmp_path, monkeypatch):
 
 
 class OwnModel:
-    """A model of a user's method."""
+    """A model of a user-defined method."""
 
     kind, modality, classes, input_modalities = "owns", "audio", 2, ("audio",)
 
@@ -250,8 +250,8 @@ def test_unsupported_models(trained, store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra(package, trained, avcil, capsys, monkeypatch, tmp_path):
-    """Which package is missing, and how to install it."""
+def test_missing_extra(package, trained, avcil, capsys, monkeypatch, tmp_path):
+    """The error has the missing package and the command to install it."""
     for name in [name for name in sys.modules if name.startswith("avcil.export")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -262,7 +262,7 @@ def test_without_the_extra(package, trained, avcil, capsys, monkeypatch, tmp_pat
     )
 
 
-def test_the_command(trained, avcil, capsys, tmp_path, store, monkeypatch):
+def test_export_command(trained, avcil, capsys, tmp_path, store, monkeypatch):
     """A run with its store, a model folder without one, and one modality; the output shows the comparisons."""
     run = trained("blade", (), "audio-visual")
     assert avcil("export", run, "--out", tmp_path / "shipped") == 0
@@ -314,7 +314,7 @@ def test_program_in_the_documentation(trained, store, tmp_path):
 
 
 def test_export_after_forgetting_a_class(trained, tmp_path):
-    """The exported file does not have a class that was forgotten."""
+    """The exported file does not have the class."""
     recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
     recognizer.forget_class("c1")
     done = export_onnx(recognizer.snapshot(), tmp_path / "less.onnx")

@@ -33,7 +33,7 @@ def _moments(tensors: dict[str, Tensor]) -> ClassMoments:
 
 
 def dense_unknown_test(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert the tensors of a model: the unknown test of both modalities has its own, block diagonal matrix."""
+    """Convert the tensors of a model: the unknown test of both modalities has its own block-diagonal matrix."""
     width = {name: len(tensors[f"head.{name}.columns"]) for name in ("audio", "visual")}
     blocks = [unpacked(tensors[f"head.{name}.unknown.inverse"], size) for name, size in width.items()]
     return tensors | {"head.audio-visual.unknown.inverse": packed(torch.block_diag(*blocks))}

@@ -1,4 +1,4 @@
-"""Changes of saved models, as an attacker or a damaged disk makes them."""
+"""Changes of saved models, as by an attacker or a damaged disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METHODS = {
 
 
 def change(file: Path, at: str, value: Any, *, keep_checksums: bool = False) -> None:
-    """Set `a.b.0` of a JSON file, and take the checksums out of config.json, as an attacker does."""
+    """Set `a.b.0` of a JSON file, and remove the checksums from config.json, as an attacker would."""
     for path in {file} if keep_checksums else {file, file.with_name("config.json")}:
         content = json.loads(path.read_text())
         if path == file:

@@ -57,7 +57,7 @@ def make_clips(seed: int = 0, clips: int = CLIPS):
 
 
 def learn(method: ClosedFormMethod, clips, steps, size: int = 1000) -> Model:
-    """Steps are lists of rows; classes grow as they come; batches of `size`."""
+    """Steps are lists of rows; classes are added when they occur; batches have `size` clips."""
     audio, visual, labels = clips
     known, model = 0, None
     for rows in steps:

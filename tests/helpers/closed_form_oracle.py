@@ -1,7 +1,5 @@
-"""Closed-form methods on few clips, and parts of their equations in NumPy, which sees all clips at once.
-
-n clips, H (n, M) features, Y (n, C) one-hot targets, y (n,) class numbers.
-"""
+"""Closed-form methods on few clips, and parts of their equations in NumPy, which uses all clips at once.  n
+clips, H (n, M) features, Y (n, C) one-hot targets, y (n,) class numbers."""
 
 from __future__ import annotations
 
@@ -46,21 +44,21 @@ def uncalibrated(method, model, clips) -> np.ndarray:
 
 
 def unit_features(clips) -> np.ndarray:
-    """Sound and mean token, each of length sqrt(width)."""
+    """Audio vector and mean token, each scaled to the length sqrt(width)."""
     parts = clips[0].double().numpy(), clips[1].double().flatten(1, 2).mean(dim=1).numpy()
     scaled = [np.sqrt(x.shape[1]) * x / np.linalg.norm(x, axis=1, keepdims=True) for x in parts]
     return np.concatenate(scaled, axis=1)
 
 
 def inverse_temperature(scores: np.ndarray, labels: torch.Tensor) -> float:
-    """That of scores of clips which the scores were not fitted to."""
+    """Inverse temperature for scores of clips that were not used in fitting the scores."""
     calibration = Calibration()
     calibration.add(torch.as_tensor(scores), labels)
     return calibration.inverse_temperature
 
 
 def ridge(H: np.ndarray, Y: np.ndarray, penalty: float) -> np.ndarray:
-    """Theta by least squares on clips and penalty rows together."""
+    """Theta by least squares with clips and penalty rows in one system."""
     M = H.shape[1]
     stacked = np.vstack([H, np.sqrt(penalty) * np.eye(M)]), np.vstack([Y, np.zeros((M, Y.shape[1]))])
     return np.linalg.lstsq(*stacked, rcond=None)[0]

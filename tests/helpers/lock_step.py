@@ -1,11 +1,8 @@
-"""A run of a gradient method repeated by an independent transcription in plain torch, float64.
-
-The transcription shares with the run what is drawn at random: initial weights, the rows of each batch, and random
-exemplars. The network, losses, optimizer and herding are written again in `plain_equations`; the growth of the head,
-the teacher, classifiers and the choice of the best epoch are written again here.
-
-B clips, T slices, S tokens, D width, C classes.
-"""
+"""A run of a gradient method repeated by an independent implementation in plain PyTorch with float64.  The
+implementation shares random choices with the run: initial weights, the rows of each batch, and random
+exemplars. The network, losses, optimizer and herding are implemented in `plain_equations`; the growth of
+the head, the teacher, classifiers and the choice of the best epoch are implemented here.  B clips, T
+slices, S tokens, D width, C classes."""
 
 from __future__ import annotations
 
@@ -45,13 +42,13 @@ HEAD = ("head.weight", "head.bias")
 
 @dataclass
 class StepRecord:
-    """What a run drew at random in one step."""
+    """The random choices of a run in one step."""
 
     start: Weights
     """Weights before the first batch."""
     teacher: Weights | None
     batches: list[list[tuple[Tensor, int]]] = field(default_factory=list)
-    """Of each epoch: rows of the store, and how many of them count as new."""
+    """For each epoch: rows of the store, and how many of them are new clips."""
 
 
 @dataclass
@@ -64,12 +61,12 @@ class Recorded:
     config: TrainConfig
 
     def losses(self) -> list[float]:
-        """Of each epoch."""
+        """Loss of each epoch."""
         lines = (self.out / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line)["loss"] for line in lines]
 
     def best_epochs(self) -> list[int]:
-        """Of each step."""
+        """Best epoch of each step."""
         return [self._state(step)["best_epoch"] for step in range(len(self.sizes))]
 
     def accuracies(self) -> list[list[float]]:
@@ -91,7 +88,7 @@ class Recorded:
 def record_run(
     store: Path, out: Path, method: str, *options: str, sizes=(3, 1, 2), epochs=4, **settings
 ) -> Recorded:
-    """Train in float64 and keep what was drawn at random."""
+    """Train in float64 and record the random choices."""
     starts = np.cumsum([0, *sizes])
     names = [[f"c{number}" for number in range(a, b)] for a, b in itertools.pairwise(starts)]
     out.mkdir(parents=True, exist_ok=True)
@@ -131,13 +128,13 @@ def record_run(
 
 
 class Transcription:
-    """The loop over steps and epochs; a test overrides what its method does otherwise."""
+    """The loop over steps and epochs; a subclass overrides what is specific to its method."""
 
     frozen: tuple[str, ...] = ()
     """Names of tensors without gradient."""
     starts_afresh = False
     repeats = False
-    """Whether herding may take a clip again."""
+    """Whether herding may select a clip twice."""
     herds = False
 
     def __init__(self, recorded: Recorded) -> None:
@@ -151,7 +148,7 @@ class Transcription:
         self.splits = {s: torch.tensor([c.split == s for c in self.clips]) for s in ("train", "val", "test")}
         self.w: Weights = {}
         self.old: Weights | None = None
-        """Weights at the end of the step before."""
+        """Weights at the end of the previous step."""
         self.index = 0
         self.memory: dict[int, list[int]] = {}
         """Rows of exemplars by class."""
@@ -161,7 +158,7 @@ class Transcription:
         self.accuracies: list[list[float]] = []
         self.weights_after: list[Weights] = []
 
-    # -- what a method may do otherwise
+    # -- methods to override
 
     def loss(self, w: Weights, rows: Tensor, n_c: int) -> Tensor:
         raise NotImplementedError
@@ -177,16 +174,16 @@ class Transcription:
         return logits(w, self.a[rows], self.V[rows])
 
     def start(self, w: Weights, record: StepRecord) -> None:
-        """Change the weights that a step starts with."""
+        """Change the weights at the start of a step."""
 
     def constrain(self, w: Weights) -> None:
         """Change the weights after an update."""
 
     def end(self) -> None:
-        """Change the weights that a step ended with, before exemplars are chosen."""
+        """Change the weights at the end of a step, before exemplars are selected."""
 
     def remember(self) -> None:
-        """After exemplars were chosen."""
+        """Called after exemplars were selected."""
 
     # -- the loop
 
@@ -199,7 +196,7 @@ class Transcription:
         return sum(self.sizes[: self.index + 1])
 
     def rows(self, split: str, classes=None) -> Tensor:
-        """Rows of a split, of all classes seen or of those given."""
+        """Rows of a split, of all seen classes or of the given classes."""
         chosen = self.y < self.total if classes is None else torch.isin(self.y, torch.tensor(list(classes)))
         return (self.splits[split] & chosen).nonzero()[:, 0]
 
@@ -257,7 +254,7 @@ class Transcription:
         return config.exemplars // self.total if config.exemplars else config.exemplars_per_class or 10
 
     def herded(self, w: Weights) -> dict[int, list[int]]:
-        """Exemplar rows by class as they are after this step: old classes their first, new ones herded."""
+        """Exemplar rows by class after this step: the first ones of old classes, herding for new classes."""
         kept = {label: rows[: self.quota()] for label, rows in self.memory.items()}
         for label in range(self.known, self.total):
             own = self.rows("train", [label])
@@ -268,7 +265,7 @@ class Transcription:
     def _choose(self) -> None:
         if self.herds:
             self.memory = self.herded(self.w)
-        else:  # drawn at random: shared with the run
+        else:  # random choices are shared with the run
             row_of = {clip.clip_id: row for row, clip in enumerate(self.clips)}
             kept = self.recorded.exemplars(self.index)
             self.memory = {int(label[1:]): [row_of[i] for i in ids] for label, ids in kept.items()}
@@ -276,7 +273,7 @@ class Transcription:
         self.exemplars_after.append(ids)
 
     def mean_scores(self, w: Weights, rows: Tensor, memory: dict[int, list[int]]) -> Tensor:
-        """Minus the squared distance of hat(h) to each class's mean of hat(h) over its exemplars."""
+        """Minus the squared distance of hat(h) to the mean of hat(h) of each class's exemplars."""
         means = torch.stack(
             [
                 unit(plain_forward(w, self.a[memory[c]], self.V[memory[c]]).h).mean(dim=0)
@@ -288,7 +285,7 @@ class Transcription:
 
 
 class SeparatedSoftmax(Transcription):
-    """SS-IL, which is AV-CIL without its two ideas."""
+    """SS-IL, which is AV-CIL without D-AVSC and VAD."""
 
     def cross_entropy(self, z: Tensor, y: Tensor, n_c: int) -> Tensor:
         if not self.index:
@@ -308,7 +305,7 @@ class SeparatedSoftmax(Transcription):
 
 
 def assert_lock_step(recorded: Recorded, transcription: Transcription, *, rtol: float = 1e-8) -> None:
-    """Every epoch's loss, the epochs chosen, the exemplars, the accuracies and the weights after each step."""
+    """Compare the losses of epochs, selected epochs, exemplars, accuracies, and the weights after each step."""
     transcription.run()
     assert recorded.losses() == pytest.approx(transcription.losses, rel=1e-9, abs=1e-9)
     assert recorded.best_epochs() == transcription.best_epochs

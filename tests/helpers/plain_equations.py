@@ -16,7 +16,7 @@ Weights = dict[str, Tensor]
 
 
 def plain_forward(w: Weights, a: Tensor, V: Tensor) -> SimpleNamespace:
-    """x, f_a, f_v, h and both attention maps; softmax spelled out."""
+    """x, f_a, f_v, h and both attention maps, with explicit softmax."""
     p = torch.tanh(a @ w["audio_attention.weight"].T + w["audio_attention.bias"])
     P = torch.tanh(V @ w["visual_attention.weight"].T + w["visual_attention.bias"])
     powers = torch.exp(P * p[:, None, None, :])

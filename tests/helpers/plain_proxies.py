@@ -33,7 +33,7 @@ def nca(z: Tensor, y: Tensor) -> Tensor:
 
 
 class ProxyTranscription(Transcription):
-    """A method with a proxy head. The new proxies are shared with the run, and checked."""
+    """A method with a proxy head. New proxies are taken from the run, and checked."""
 
     frozen = ("head.frozen",)
     herds = True

@@ -1,4 +1,4 @@
-"""Files of the released form at true shape, made of random numbers."""
+"""Files in the format and shape of the release, with random numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def clip_ids(count: int) -> list[str]:
-    """Ids of YouTube's form, every fourth beginning with "-"."""
+    """Ids in the form of YouTube ids; every fourth begins with "-"."""
     return [("-" if i % 4 == 0 else "v") + f"clip_{i:05d}" for i in range(count)]
 
 
@@ -42,14 +42,14 @@ def audio_of(ids: list[str]) -> Arrays:
 
 
 def npy_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A dict as `numpy.save` writes it."""
+    """A dict as saved by `numpy.save`."""
     file = io.BytesIO()
     np.save(file, arrays, allow_pickle=True)
     return file.getvalue()
 
 
 def h5_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A dict as one HDF5 dataset an entry."""
+    """A dict as HDF5 with one dataset per entry."""
     import h5py
 
     file = io.BytesIO()
@@ -75,7 +75,7 @@ def zipped(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_STO
 
 
 def in_parts(path: Path, count: int) -> list[Path]:
-    """The file cut into parts .aa, .ab, ... and removed."""
+    """Split the file into parts .aa, .ab, ... and remove it."""
     data = path.read_bytes()
     cuts = [len(data) * i // count for i in range(count + 1)]
     parts = []
@@ -87,7 +87,7 @@ def in_parts(path: Path, count: int) -> list[Path]:
 
 
 def benchmark_of(ids: list[str], parts: tuple[str, ...] = ("AVE_features.zip",)) -> PublishedBenchmark:
-    """A benchmark of two classes whose clips are `ids`, split in turn."""
+    """A benchmark of two classes with the clips `ids`, assigned to the splits in turn."""
     clips = {
         clip_id: SplitClip(("Cat", "Church bell")[i % 2], ("train", "val", "test")[i % 3])
         for i, clip_id in enumerate(ids)

@@ -20,7 +20,7 @@ def npy_files(audio, visual):
 
 
 def check_store(out, audio, visual, ids, dtype=np.float16):
-    """The store holds exactly these clips, with the numbers of the source."""
+    """Assert that the store has exactly these clips, with the values of the source."""
     store = FeatureStore(out)
     stored = [clip.clip_id for clip in store.clips]
     assert sorted(stored) == sorted(ids)

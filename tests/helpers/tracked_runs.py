@@ -26,4 +26,4 @@ def lines(run: Path) -> list[dict]:
 
 
 class Stopped(BaseException):
-    """As Ctrl-C, but of this test alone."""
+    """An interruption like Ctrl-C, as an exception that only this test raises."""

@@ -1,4 +1,4 @@
-"""Recognizers of a few steps of a small store, and the features of its clips."""
+"""Recognizers trained on a few steps of a small store, and the features of its clips."""
 
 from __future__ import annotations
 

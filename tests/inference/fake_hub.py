@@ -21,7 +21,7 @@ import yaml
 
 
 class FakeHub:
-    """Repositories by name: the files of each commit, the last one being main."""
+    """Repositories by name, with the files of each commit; the last commit is main."""
 
     def __init__(self) -> None:
         self.commits: dict[str, list[dict[str, bytes]]] = {}
@@ -34,7 +34,7 @@ class FakeHub:
         return hashlib.sha1(f"{name} {number}".encode()).hexdigest()
 
     def at(self, name: str, revision: str) -> tuple[str, dict[str, bytes]]:
-        """Id and files of a revision; KeyError if there is none."""
+        """Id and files of a revision; KeyError if it does not exist."""
         commits = self.commits[name]
         for number, files in enumerate(commits):
             last = number == len(commits) - 1
@@ -57,7 +57,7 @@ class FakeHub:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Requests to `hub`, which a subclass sets."""
+    """Handles requests for `hub`, which a subclass sets."""
 
     hub: FakeHub
     protocol_version = "HTTP/1.1"
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send_json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
 
     def _validate(self, content: str) -> None:
-        """As the hub does: the card is YAML, and each metric has a task and a data set."""
+        """As on the hub: the card is YAML, and each metric has a task and a data set."""
         errors = []
         try:
             head = yaml.safe_load(content.split("---")[1])
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def _send_upload_modes(self, files: list[dict[str, Any]]) -> None:
-        """Weights go by LFS, other files into the commit."""
+        """Weights are uploaded with LFS, other files in the commit."""
         modes = [
             {
                 "path": file["path"],
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving() -> Iterator[FakeHub]:
-    """A hub that listens while the context lasts."""
+    """A hub that runs within the context."""
     hub = FakeHub()
     handler = type("_HandlerOfHub", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

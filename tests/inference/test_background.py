@@ -1,4 +1,4 @@
-"""Clips of what is to be rejected: learned as a class that is never a prediction."""
+"""Clips of a background that is rejected: learned as a class that is never predicted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def model(request, tmp_path_factory, store, single_thread) -> Path:
 
 
 def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
-    """Most clips like the background become unknown; classes, columns and counts do not show it; it can be removed."""
+    """Most similar clips become unknown; the background is not in classes, columns and counts, and can be
+    removed."""
     features = FeatureStore(store)
     recognizer = Recognizer.load(model)
     strangers, known = (
@@ -69,7 +70,7 @@ def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
         assert again.predict_clip(strangers[0]).background is None
 
 
-def test_the_label_is_reserved(model, store):
+def test_background_label_is_reserved(model, store):
     """No class can have this name, also by renaming."""
     recognizer = Recognizer.load(model)
     clips = clips_of(FeatureStore(store), {"c4"}, "train")
@@ -79,7 +80,7 @@ def test_the_label_is_reserved(model, store):
         recognizer.rename("c0", BACKGROUND)
 
 
-def test_on_the_command_line(trained, avcil, tmp_path, capsys):
+def test_background_option_of_learn(trained, avcil, tmp_path, capsys):
     """`avcil learn --background` adds no class."""
     clips = sorted((trained / "clips").glob("train-3-*"))
     assert avcil("learn", trained / "av", "--background", *clips, "--out", tmp_path / "model") == 0
@@ -97,7 +98,7 @@ def test_on_the_command_line(trained, avcil, tmp_path, capsys):
 
 
 def test_labels_of_many_clips_equal_single_predictions(model, store, tmp_path):
-    """Also for clips that lack a modality, and the background is never the label."""
+    """Also for clips that lack a modality; the background is never a label."""
     recognizer, opened = Recognizer.load(model), FeatureStore(store)
     recognizer.learn_background(clips_of(opened, {"c4", "c5"}, "train"))
     clips = clips_of(opened, {"c0", "c1", "c2", "c3", "c4"}, "test")

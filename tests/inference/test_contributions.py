@@ -37,8 +37,8 @@ def state():
     return SavedModel(model=network, labels=("a", "b", "c"), description=description(5, 6))
 
 
-def test_an_encoder_that_the_network_ignores_contributes_nothing(state):
-    """Its features have zero weights, so replacing them changes nothing; the other encoder's do."""
+def test_ignored_encoder_has_zero_contribution(state):
+    """The features of one encoder have zero weights; the other encoder has a contribution."""
     network = state.model
     with torch.no_grad():
         network.audio_projection.weight[:, 2:] = 0
@@ -52,7 +52,7 @@ def test_an_encoder_that_the_network_ignores_contributes_nothing(state):
 
 
 def test_ablation_of_an_encoder_replaces_its_features(state):
-    """The margin minus that with the encoder's features at zero, where combined encoders center them."""
+    """The margin minus the margin with the encoder's features at zero, the center of combined encoders."""
     audio, visual = torch.randn(1, 5).double(), torch.randn(1, 2, 4, 6).double()
     result = contributions(state, audio, visual, (2, 0))
     without = visual.clone()
@@ -61,7 +61,7 @@ def test_ablation_of_an_encoder_replaces_its_features(state):
     assert result.encoders["visual"]["efficientnet-lite0"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_clip_without_audio_has_only_visual_contributions(state):
+def test_missing_audio_has_no_contribution(state):
     """A missing modality has no contribution."""
     result = contributions(state, None, torch.randn(1, 2, 4, 6).double(), (0, 1))
     assert (result.modalities, set(result.encoders)) == ({}, {"visual"})
@@ -70,7 +70,7 @@ def test_a_clip_without_audio_has_only_visual_contributions(state):
 @pytest.mark.parametrize(
     ("make", "name"), [(audio_encoder, "log-mel+yamnet"), (visual_encoder, "patch-motion")]
 )
-def test_typical_features_are_the_centers_of_the_encoders(make, name):
+def test_reference_features_are_the_means_of_encoders(make, name):
     """They are computed from the fingerprint, without weights."""
     encoder = make(name)
     result = typical_features(encoder.fingerprint(), encoder.width)

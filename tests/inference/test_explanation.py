@@ -44,7 +44,7 @@ def test_contributions_of_linear_heads_add_up(blade, clip):
 @pytest.mark.parametrize(
     ("run", "kind"), [("av", "attention"), ("visual", "sensitivity"), ("blade", "sensitivity")]
 )
-def test_maps_and_drawings(run, kind, trained, clip, blade, tmp_path):
+def test_maps_and_videos(run, kind, trained, clip, blade, tmp_path):
     """Maps sum to one; the video has the duration of the clip and can be decoded."""
     result = Recognizer.load(trained / run).explain(clip)
     assert result.map_kind == kind
@@ -69,7 +69,7 @@ def test_contributions_of_networks_by_ablation(trained, clip):
     assert result.contributions["audio"] == pytest.approx(result.margin - without, abs=1e-5)
 
 
-def test_an_audio_model_has_nothing_to_draw(trained, clip):
+def test_audio_model_has_no_attention_video(trained, clip):
     """The error says so."""
     result = Recognizer.load(trained / "audio").explain(clip)
     assert (result.map_kind, result.contributions) == (None, {})
@@ -77,7 +77,7 @@ def test_an_audio_model_has_nothing_to_draw(trained, clip):
         result.draw()
 
 
-def test_all_ways_to_give_a_clip(blade, clip):
+def test_all_forms_of_input(blade, clip):
     """A path, a string, a Clip, features and arrays give the same prediction."""
     features = blade.reader.features(clip)
     arrays = ClipArrays(
@@ -93,8 +93,8 @@ def test_all_ways_to_give_a_clip(blade, clip):
     assert mixed == [blade.predict(clip)] * 5
 
 
-def test_events_follow_each_other(blade, clip):
-    """Events cover the video without gaps or overlap, each with the prediction of its window."""
+def test_events_cover_the_video(blade, clip):
+    """Events have no gaps or overlap, each with the prediction of its window."""
     events = list(blade.timeline(clip, window=0.3, hop=0.1))
     assert events[0].start == 0
     assert all(a.end == b.start for a, b in pairwise(events))
@@ -111,7 +111,7 @@ def test_events_follow_each_other(blade, clip):
         blade.timeline(clip, window=0)
 
 
-def test_silent_audio_counts_as_missing(blade, tmp_path):
+def test_silent_audio_is_missing_audio(blade, tmp_path):
     """The clip is predicted from its frames, with a note."""
     from avcil.media import write_video
 
@@ -127,7 +127,7 @@ def test_silent_audio_counts_as_missing(blade, tmp_path):
     assert (result.modality, result.notes) == ("visual", "the audio is silent; predicted from frames alone")
 
 
-def test_the_report_explains_a_network_and_a_closed_form_model(avcil, trained, blade, tmp_path):
+def test_report_explains_both_kinds_of_models(avcil, trained, blade, tmp_path):
     """Test clips of the first run of each kind, with attention or sensitivity, and contributions."""
     runs = [trained / "blade", trained / "av"]
     assert avcil("report", *runs, "--out", tmp_path / "report.html", "--examples", 1) == 0

@@ -33,7 +33,7 @@ def test_forgetting_equals_not_learning(method, store, tmp_path):
 
 
 def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
-    """Features are rounded to the dtype of the store for learning and for forgetting."""
+    """Features are rounded to the dtype of the store in both cases."""
     recognizer = trained(tmp_path, store, "blade", 1)
     before = recognizer.snapshot().learning.tensors
     clips, labels = clips_of(store, ["c2"])
@@ -48,7 +48,7 @@ def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
 
 @pytest.mark.parametrize("method", ["blade", "slda", "acil"])
 def test_only_learned_clips_are_forgotten(method, store, tmp_path):
-    """A clip that was not learned, or as another class, or less often: an error, or skipped, or subtracted."""
+    """Clips not learned, learned as another class or less often are errors, skipped, or subtracted."""
     recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
     before = recognizer.snapshot()
     (learned, _), (other, _) = clips_of(store, ["c0"]), clips_of(store, ["c0"], "val")
@@ -71,7 +71,7 @@ def test_only_learned_clips_are_forgotten(method, store, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["blade", "slda"])
-def test_a_clip_is_learned_once(method, store, tmp_path):
+def test_clip_is_learned_once(method, store, tmp_path):
     """Learned clips and copies are skipped with the reason; after forgetting, they can be learned again."""
     recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
     known, (new, labels) = clips_of(store, ["c0"]), clips_of(store, ["c2"])

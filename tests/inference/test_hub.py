@@ -1,4 +1,4 @@
-"""Publishing and fetching models by the hub's own client library, against a hub on loopback."""
+"""Publishing and downloading models with the client library of the hub and a local server."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_metrics_of_the_card(trained):
     assert '| dog, "big" | 3 |' in card.text
 
 
-def test_a_card_is_valid_with_any_names(tmp_path):
+def test_card_is_valid_with_any_names(tmp_path):
     """Quotes, colons and emoji are escaped, and the path of a method file is not shown."""
     description = {
         "method": "/home/someone/secret/my_own.py",
@@ -164,7 +164,7 @@ def test_a_card_is_valid_with_any_names(tmp_path):
     assert "\\| &lt;b>" in text
 
 
-def test_metrics_from_before_an_update(trained):
+def test_metrics_before_an_update(trained):
     """After an update, metrics are marked as older in the text and are not in the metadata."""
     description = Recognizer.load(trained / "av").description
     card = ModelCard(model_card("network", ["a"], description | {"updates": 1}, None))
@@ -173,7 +173,7 @@ def test_metrics_from_before_an_update(trained):
     assert "The model was updated once since; these metrics were measured before." in card.text
 
 
-def test_an_exported_file_is_removed_with_its_model(trained, tmp_path):
+def test_exported_file_is_removed_with_its_model(trained, tmp_path):
     """A model folder can contain model.onnx; it is removed when another model is saved there."""
     recognizer = Recognizer.load(trained / "av")
     recognizer.save(tmp_path / "model")

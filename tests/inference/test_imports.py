@@ -1,4 +1,4 @@
-"""What predicting and training import: a cold start must not wait for code that it does not use."""
+"""Modules imported by predicting and training: unused code must not delay the start."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UNUSED = {
 }
 
 
-def test_predict_and_train_import_what_they_use(trained, tmp_path):
+def test_predict_and_train_import_only_what_they_use(trained, tmp_path):
     """Neither imports PyTorch's compiler; predict imports no training code and no drawing or science package."""
     clip = trained / "clips" / "test-0-0.mp4"
     arguments = (trained / "av", clip, trained / "features", tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Merging, renaming and forgetting by the command line: the new models, and the errors."""
+"""Merging, renaming and forgetting with commands: the new models, and the errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = ("c0", "c1", "c2", "c3", "c4", "c5")
 
 @pytest.fixture(scope="module")
 def train(avcil, store, tmp_path_factory):
-    """Train on some steps of the store, once for each set of words; the run's folder."""
+    """The folder of a run on some steps of the store; trained once for each set of options."""
     made: dict[str, Path] = {}
 
     def run(steps: list[list[str]], *arguments: str, method: str = "blade") -> Path:
@@ -120,7 +120,7 @@ def test_any_split_of_the_clips(order, cut, halves, clips):
     assert_same(first, whole, clips)
 
 
-def test_a_name_in_both_models(train, avcil, capsys, clips, tmp_path):
+def test_class_name_in_both_models(train, avcil, capsys, clips, tmp_path):
     """The error names the classes and both options, and each option works."""
     one, other = train([["c1", "c0"]]), train([["c0", "c2"]])
     assert avcil("merge", one, other, "--out", tmp_path / "all") == 2
@@ -239,7 +239,7 @@ def test_blade_of_format_3(train, clips, tmp_path, monkeypatch):
     assert versions == [3, 5]
 
 
-def test_rename(train, avcil, capsys, clips, tmp_path):
+def test_rename_a_class(train, avcil, capsys, clips, tmp_path):
     """The new model has the same predictions with the new name; the old model is unchanged."""
     run = train([["c1", "c0"]])
     assert avcil("rename", run, "c0=owl", "c1=barn owl", "--out", tmp_path / "named") == 0

@@ -1,4 +1,4 @@
-"""The recognizer with models that were trained by the command line on real files."""
+"""Recognizers of models that were trained with commands on real files."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_predictions_equal_those_of_training(run, trained):
         assert result.probability == pytest.approx(float(stored[clip_id]["probability"]), abs=1e-6)
 
 
-def test_api(trained):
-    """Classes, labels and probabilities fit each other; a run and its model folder give the same."""
+def test_python_api(trained):
+    """Classes, labels and probabilities are consistent; a run and its model folder give the same."""
     recognizer = Recognizer.load(trained / "av")
     paths = [path for _, path in held_out(trained)][:3]
     assert set(recognizer.classes_) == CLASSES
@@ -110,14 +110,14 @@ def test_good_files_are_predicted_despite_bad_ones(trained, avcil, capsys, tmp_p
     assert "Traceback" not in err
 
 
-def test_silent_film_for_a_visual_recognizer(trained, tmp_path):
+def test_video_without_audio_for_a_visual_model(trained, tmp_path):
     """A modality that the model does not use can be missing."""
     silent = tmp_path / "silent.mp4"
     write_video(silent, [np.full((48, 64, 3), 90, np.uint8)] * 8, 20.0)
     assert Recognizer.load(trained / "visual").predict_clip(silent).label in CLASSES
 
 
-def test_file_that_begins_with_a_dash(trained, avcil, capsys, tmp_path, monkeypatch):
+def test_file_names_with_a_leading_dash(trained, avcil, capsys, tmp_path, monkeypatch):
     """As ./-abc.mp4, or after --."""
     shutil.copy(held_out(trained)[0][1], tmp_path / "-abc.mp4")
     monkeypatch.chdir(tmp_path)
@@ -127,7 +127,8 @@ def test_file_that_begins_with_a_dash(trained, avcil, capsys, tmp_path, monkeypa
     assert json.loads(capsys.readouterr().out) == [first[0] | {"path": "-abc.mp4"}]
 
 
-def spoil(folder: Path, **changes: object) -> None:
+def damage(folder: Path, **changes: object) -> None:
+    """Introduce one defect into a model folder."""
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
 
@@ -136,12 +137,12 @@ def model_with(trained: Path, folder: Path, what: str) -> Path:
     """A copy of the model with one defect."""
     shutil.copytree(trained / "av" / "model", folder)
     if what == "newer version":
-        spoil(folder, version=99)
+        damage(folder, version=99)
     elif what == "another format":
-        spoil(folder, format="someone-elses")
+        damage(folder, format="someone-elses")
     elif what == "kind that names a file":
         (folder / "evil.py").write_text("raise SystemExit('run!')")
-        spoil(folder, kind=str(folder / "evil.py"))
+        damage(folder, kind=str(folder / "evil.py"))
     elif what == "fewer labels":
         (folder / "labels.json").write_text('["a", "b"]')
     elif what == "labels twice":

@@ -44,15 +44,14 @@ def clip(trained) -> Path:
     ids=["all", "mean", "any order", "equal probabilities", "not reached", "no predictions"],
 )
 def test_chosen_threshold(given, precision, accepted):
-    """As many predictions as their mean probability allows; in any case those that are as probable as the precision."""
+    """As many predictions as their mean probability allows; at least those with the required probability."""
     result = threshold_for_precision(torch.tensor(given, dtype=torch.float64), precision)
     assert sum(value >= result for value in given) == accepted
     assert result <= precision
 
 
 def test_precision_of_many_classes_is_reached():
-    """Calibrated predictions of 51 classes with ten each, half of them right: thresholds chosen for single classes
-    reached 82 to 84 % instead of 95 %."""
+    """Calibrated predictions of 51 classes with ten clips each, half of them correct."""
     draw = torch.Generator().manual_seed(0)
     chosen = torch.rand(510, generator=draw, dtype=torch.float64)
     new, chance = torch.rand(2, 51_000, generator=draw, dtype=torch.float64)
@@ -63,8 +62,8 @@ def test_precision_of_many_classes_is_reached():
 
 
 def test_given_threshold(run, clip):
-    """Below it a prediction is unknown, also where the p-value is large; at it the p-value decides alone. Other classes
-    have none."""
+    """Below it a prediction is unknown for any p-value; above it only the p-value decides. Other classes have
+    none."""
     recognizer = Recognizer.load(run)
     recognizer.alpha = 0.0
     before = recognizer.predict_clip(clip)
@@ -92,7 +91,7 @@ def test_methods_without_a_p_value(trained, clip):
 
 
 def test_thresholds_for_a_precision(run, clip):
-    """One for all classes, from leave-one-out predictions; thresholds that are given take precedence."""
+    """One for all classes, from leave-one-out predictions; given thresholds have priority."""
     recognizer = Recognizer.load(run)
     recognizer.rejection = Rejection(precision=1.0)
     result = recognizer.thresholds()

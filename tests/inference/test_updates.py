@@ -34,7 +34,7 @@ def test_updates_equal_one_run(method, store, tmp_path):
 @pytest.mark.parametrize("modality", ["audio", "visual"])
 @pytest.mark.parametrize("method", ["blade", "icarl"])
 def test_updates_of_one_modality(method, modality, store, tmp_path):
-    """The same for models of one modality."""
+    """Updates equal one run for audio-only and visual-only models."""
     whole, one = (trained(tmp_path, store, method, steps, modality=modality) for steps in (2, 1))
     one.learn(*clips_of(store, STEPS[1]))
     assert same(one, whole)
@@ -193,8 +193,9 @@ def test_single_clips_and_lists(store, tmp_path):
         recognizer.predict(Clip(clip_id="x", path=Path("x.mp4"), label="?", split="test"))
 
 
-def test_the_card_and_other_folders(store, tmp_path):
-    """The card has classes, counts and metrics; a folder with other files is not replaced; damage is reported."""
+def test_card_and_other_folders(store, tmp_path):
+    """The card has classes, counts and metrics; a folder with other files is not replaced; damage is
+    reported."""
     recognizer = trained(tmp_path, store, "blade", 1)
     card = (tmp_path / "blade-audio-visual-1" / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: avcil\n")
@@ -211,7 +212,7 @@ def test_the_card_and_other_folders(store, tmp_path):
 
 
 def test_held_out_clips_without_a_modality(store, tmp_path):
-    """Held-out clips may lack a modality: they are evaluated, and can be saved and loaded."""
+    """They are evaluated, and can be saved and loaded."""
     blade = trained(tmp_path, store, "blade", 1)
     clips, labels = clips_of(store, ["c2"])
     mixed = [*without("audio", clips[:4]), *without("visual", clips[4:])]

@@ -38,7 +38,8 @@ def test_splits_columns_and_values(store, exported):
 
 
 def test_round_trip(exported, store, tmp_path):
-    """The same store, encoders included, also after the dataset was saved; a second call changes nothing."""
+    """The store equals the original with encoders, also after saving the dataset; a second call changes
+    nothing."""
     exported.save_to_disk(tmp_path / "saved")
     loaded = datasets.load_from_disk(tmp_path / "saved")
     again = from_huggingface(loaded, tmp_path / "again")
@@ -48,7 +49,7 @@ def test_round_trip(exported, store, tmp_path):
 
 
 def test_missing_modalities(tmp_path):
-    """NaN and a flag, never zeros; missing again after the way back."""
+    """NaN and a flag, never zeros; missing again after conversion to a store."""
     manifest = Manifest(visual=FeatureSpec(shape=(1, 2, 3)), audio=FeatureSpec(shape=(4,)), missing="keep")
     with FeatureWriter(tmp_path / "store", manifest) as writer:
         for number in range(3):
@@ -65,7 +66,7 @@ def test_missing_modalities(tmp_path):
     assert [(clip.audio, clip.visual) for clip in again.clips] == [(True, True), (False, True), (True, False)]
 
 
-def test_few_clips_are_in_memory_together(store, tmp_path, monkeypatch):
+def test_number_of_clips_in_memory_is_limited(store, tmp_path, monkeypatch):
     """The size of a read is limited, also for large stores."""
     sizes = []
     read = FeatureStore._read
@@ -75,8 +76,8 @@ def test_few_clips_are_in_memory_together(store, tmp_path, monkeypatch):
     assert max(sizes) == 5
 
 
-def test_another_dataset_of_features(tmp_path):
-    """Columns with other names, labels as text, no ids; None is a missing modality. The encoder is unknown."""
+def test_dataset_with_other_columns(tmp_path):
+    """Columns with other names, text labels, no ids; None is a missing modality. The encoder is unknown."""
     columns = {"vector": [[1.0, 2.0], None, [5.0, 6.0]], "frames": [[[[1.0]]]] * 3, "class": ["a", "b", "a"]}
     part = datasets.Dataset.from_dict(columns)
     names = {"audio": "vector", "visual": "frames", "label": "class"}
@@ -88,8 +89,8 @@ def test_another_dataset_of_features(tmp_path):
     assert result.manifest.audio.encoder["name"] == "released:audio"
 
 
-def test_errors(tmp_path, monkeypatch, store):
-    """They say what is allowed."""
+def test_invalid_datasets(tmp_path, monkeypatch, store):
+    """Each error states what is allowed."""
     part = datasets.Dataset.from_dict({"audio": [[1.0]], "label": [3]})
     with pytest.raises(InputError, match=r"must be among train, val, test, validation; not \['dev'\]"):
         from_huggingface({"dev": part}, tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Streams with the attributes of Avalanche and CapyMOA, read by loops that know nothing of avcil."""
+"""Streams with the attributes of Avalanche and CapyMOA, used by training loops that do not depend on avcil."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = {
 
 
 def avalanche_loop(benchmark: Any, width: int) -> float:
-    """Train and evaluate as in the README of Avalanche; gives the accuracy after the last experience."""
+    """Train and evaluate as in the README of Avalanche; return the accuracy after the last experience."""
     model = torch.nn.Linear(width, benchmark.n_classes)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for experience in benchmark.train_stream:
@@ -43,7 +43,8 @@ def avalanche_loop(benchmark: Any, width: int) -> float:
 
 
 def capymoa_loop(scenario: Any, width: int) -> float:
-    """Train in one pass and evaluate by task, as capymoa.ocl.evaluation does, with class means; the final accuracy."""
+    """One pass of training with class means and evaluation by task as capymoa.ocl.evaluation; the final
+    accuracy."""
     sums, counts = torch.zeros(scenario.num_classes, width), torch.zeros(scenario.num_classes, 1)
     for loader in scenario.train_loaders(batch_size=8):
         for x, y in loader:
@@ -67,8 +68,8 @@ def test_training_loops(store):
     assert avalanche_loop(scenario, 22) > 0.9
 
 
-def test_class_incremental(store):
-    """Numbers follow the order in which classes arrive; streams of all splits have the same classes."""
+def test_class_incremental_stream(store):
+    """Class numbers are in the order of the steps; streams of all splits have the same classes."""
     steps = Benchmark.from_steps([["c5", "c0"], ["c3"], ["c1"]])
     scenario = as_scenario(store, steps=steps)
     assert scenario.classes == ["c5", "c0", "c3", "c1"]
@@ -92,7 +93,7 @@ def test_class_incremental(store):
 
 @pytest.mark.parametrize("name", STREAMS.names())
 def test_every_stream(name, store, tmp_path, monkeypatch):
-    """Each training clip arrives at most once; no test clip comes before its class."""
+    """Each training clip occurs at most once; no test clip precedes its class."""
     lines = [f"{clip.clip_id},{'ab'[row % 2]}\n" for row, clip in enumerate(FeatureStore(store).clips)]
     (tmp_path / "domains.csv").write_text("clip_id,domain\n" + "".join(lines))
     monkeypatch.chdir(tmp_path)
@@ -104,7 +105,7 @@ def test_every_stream(name, store, tmp_path, monkeypatch):
 
 
 def test_withheld_modalities_and_removed_classes(store):
-    """What a stream withholds is missing in training data alone; classes to be forgotten are named."""
+    """Withheld modalities are missing in training data only; classes to forget are listed."""
     text = "missing-modality,audio=0.25,visual=0.5"
     with pytest.raises(InputError, match="missing='skip'"):
         as_scenario(store, text, classes_per_step=2)

@@ -35,7 +35,7 @@ def incomplete(tmp_path) -> FeatureStore:
 
 
 def test_attributes_as_in_torchvision(opened):
-    """Class numbers do not depend on the split; items are those of the store."""
+    """Class numbers do not depend on the split; items equal those of the store."""
     dataset = as_torch_dataset(opened, split="test")
     assert dataset.classes == [f"c{number}" for number in range(6)]
     assert dataset.class_to_idx["c3"] == 3
@@ -78,8 +78,8 @@ def test_batches_are_read_at_once(opened, monkeypatch):
     assert calls == [16, 16, 16, 16, 8, 8]
 
 
-def test_worker_processes_read_the_same(opened):
-    """The dataset is pickled, and read by two processes at once."""
+def test_worker_processes_read_equal_items(opened):
+    """The dataset is pickled, and read by two processes in parallel."""
     dataset = as_torch_dataset(opened, split="train")
     expected = list(DataLoader(dataset, batch_size=7))
     copy = pickle.loads(pickle.dumps(dataset))
@@ -91,7 +91,7 @@ def test_worker_processes_read_the_same(opened):
 
 
 def test_clips_that_lack_a_modality(incomplete):
-    """An error by default; left out and listed; or kept with NaN and with booleans. Never zeros."""
+    """By default an error; or skipped and listed; or kept with NaN and flags. Never zeros."""
     with pytest.raises(
         InputError, match=r"2 of 3 clips lack audio or visual features, such as '1'.*missing='skip'"
     ):
@@ -109,8 +109,8 @@ def test_clips_that_lack_a_modality(incomplete):
     assert as_torch_dataset(incomplete, modality="audio", missing="keep").skipped == ["1"]
 
 
-def test_errors(opened, new_store, tmp_path):
-    """Names what is allowed."""
+def test_invalid_arguments(opened, new_store, tmp_path):
+    """Each error states what is allowed."""
     with pytest.raises(InputError, match=r"unknown split 'valid'.*train"):
         as_torch_dataset(opened, split="valid")
     with pytest.raises(InputError, match="unknown class 'c9'"):

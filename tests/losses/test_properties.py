@@ -49,8 +49,8 @@ def test_distillation_zero_for_equal_logits(seed, sizes, new):
 
 @few
 @given(seed=seeds, sizes=st.lists(st.integers(1, 3), min_size=1, max_size=7))
-def test_distillation_step_by_step(seed, sizes):
-    """Steps of one size are taken together: the sum is that of single steps, written out."""
+def test_distillation_is_a_sum_over_steps(seed, sizes):
+    """Steps of equal size are computed together: the sum equals that of single steps."""
     g = drawing(seed)
     student, teacher = normal(g, 4, sum(sizes) + 2), normal(g, 4, sum(sizes))
     expected, start = 0.0, 0
@@ -64,7 +64,7 @@ def test_distillation_step_by_step(seed, sizes):
 @few
 @given(seed=seeds, temperature=st.floats(0.5, 5))
 def test_distillation_shift_invariance(seed, temperature):
-    """Within each task, and for each clip, only differences of logits count."""
+    """Within each task and clip, only differences of logits matter."""
     g = drawing(seed)
     sizes = [3, 2]
     student, teacher = normal(g, 4, 5), normal(g, 4, 5)
@@ -77,7 +77,7 @@ def test_distillation_shift_invariance(seed, temperature):
 @few
 @given(seed=seeds, new_count=st.integers(1, 5), exemplars=st.integers(0, 5))
 def test_batch_order_does_not_matter(seed, new_count, exemplars):
-    """New clips may come in any order among themselves, and exemplars among themselves."""
+    """Permuting new clips among themselves, and exemplars among themselves, changes nothing."""
     g = drawing(seed)
     n, known = new_count + exemplars, 3
     order = torch.cat(
@@ -119,15 +119,15 @@ def test_batch_order_does_not_matter(seed, new_count, exemplars):
 @few
 @given(seed=seeds, n=st.integers(1, 6))
 def test_separated_softmax_at_the_first_step(seed, n):
-    """With no class known and all clips new it is plain cross-entropy."""
+    """Without known classes and exemplars it is cross-entropy."""
     g = drawing(seed)
     logits, labels = normal(g, n, 4), torch.randint(0, 4, (n,), generator=g)
     separated = separated_softmax(logits, labels, new_count=n, known=0)
     torch.testing.assert_close(separated, F.cross_entropy(logits, labels))
 
 
-def test_separated_softmax_keeps_groups_apart():
-    """New clips send no gradient to old logits, exemplars none to new ones."""
+def test_separated_softmax_separates_gradients():
+    """New clips give no gradient for old logits, exemplars none for new logits."""
     logits = normal(drawing(0), 4, 5).requires_grad_()
     separated_softmax(logits, torch.tensor([3, 4, 0, 2]), new_count=2, known=3).backward()
     assert not logits.grad[:2, :3].any()
@@ -137,7 +137,8 @@ def test_separated_softmax_keeps_groups_apart():
 @few
 @given(seed=seeds, t=st.integers(1, 3), s=st.integers(1, 4), d=st.integers(1, 3))
 def test_attention_divergence(seed, t, s, d):
-    """Zero for an unchanged model, T = 1 and S = 1 included; else a sum of KL over maps, in loops."""
+    """Zero for an unchanged model, also if T = 1 and S = 1; otherwise the sum of KL divergences in explicit
+    loops."""
     g = drawing(seed)
     student, teacher = (normal(g, 2, t, s, d).log_softmax(dim=2) for _ in range(2))
     assert attention_divergence(student, student) == 0
@@ -154,7 +155,7 @@ def test_attention_divergence(seed, t, s, d):
 @few
 @given(seed=seeds, n=st.integers(1, 6))
 def test_class_similarity_equals_explicit_loops(seed, n):
-    """Both forms written out; where every clip is its own class they are the instance's, or 1/N of it."""
+    """Both forms; if every clip has its own class, they equal the instance form, or 1/N of it."""
     g = drawing(seed)
     log_similarity = audio_visual_log_similarity(normal(g, n, 3), normal(g, n, 3))
     labels = torch.randint(0, 3, (n,), generator=g)
@@ -174,7 +175,7 @@ def test_class_similarity_equals_explicit_loops(seed, n):
 @few
 @given(seed=seeds)
 def test_icarl_forms(seed):
-    """Written out as binary cross-entropy; only the original leaves an unchanged model alone."""
+    """Equal to explicit binary cross-entropy; only the original form has no gradient for an unchanged model."""
     g = drawing(seed)
     student, teacher = normal(g, 3, 4).requires_grad_(), normal(g, 3, 4)
     target = teacher.sigmoid()
@@ -191,7 +192,7 @@ def test_icarl_forms(seed):
 @few
 @given(seed=seeds, shift=st.floats(-50, 50))
 def test_nca_equals_explicit_loops(seed, shift):
-    """The equation in loops; adding a number to every score changes nothing; huge scores stay finite."""
+    """Adding a constant to all scores changes nothing; large scores give finite values."""
     g = drawing(seed)
     scores, labels = normal(g, 3, 4), torch.randint(0, 4, (3,), generator=g)
     for i in range(3):
@@ -204,7 +205,7 @@ def test_nca_equals_explicit_loops(seed, shift):
 
 
 def test_discrepancy_of_an_unchanged_model():
-    """Zero, and its gradient is zero, not the nan of a square root at zero; length does not count."""
+    """The value and the gradient are zero, not NaN from a square root at zero; vector lengths do not matter."""
     feature = normal(drawing(0), 4, 3).requires_grad_()
     loss = discrepancy(feature, feature.detach())
     loss.backward()
@@ -216,7 +217,7 @@ def test_discrepancy_of_an_unchanged_model():
 @few
 @given(seed=seeds, layers=st.integers(1, 4))
 def test_importance_weights(seed, layers):
-    """They sum to one for each clip; with one layer they are one, and units of the gradient do not matter."""
+    """They sum to one for each clip, are one for one layer, and do not depend on the scale of the gradient."""
     norms = normal(drawing(seed), 5, layers).abs() + 1e-3
     weights = importance_weights(norms)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(5, dtype=torch.float64))
