@@ -19,7 +19,7 @@ from avcil.features.feature_spec import FeatureSpec
 from avcil.features.manifest import Manifest
 from avcil.media import write_video
 
-# The same examples at every run: a suite that fails by chance teaches people to run it again.
+# The same examples in every run, so that failures can be reproduced.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
@@ -61,7 +61,7 @@ def make_store(
     seed: int = 0,
     counts: Mapping[str, int] = COUNTS,
 ) -> Path:
-    """A store of `classes` classes named c0, c1, ...: Gaussian clouds, separable by sound and picture together."""
+    """A store of `classes` classes named c0, c1, ...: Gaussian clusters, separable with both modalities together."""
     rng = np.random.default_rng(seed)
     manifest = Manifest(
         visual=FeatureSpec(shape=(*grid, width), encoder={"name": "made-up"}),
@@ -84,13 +84,13 @@ def make_store(
 
 @pytest.fixture
 def new_store(tmp_path) -> Callable[..., Path]:
-    """`make_store` with other numbers than those of `store`."""
+    """A store like `store` with other random features."""
     return lambda **numbers: make_store(tmp_path / "new-store", **numbers)
 
 
 @pytest.fixture(scope="session")
 def single_thread() -> Iterator[None]:
-    """One thread from now on: small networks lose by more, and the last bits of a run depend on how many there are."""
+    """Limit PyTorch to one thread: small networks are faster, and the last bits depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -111,7 +111,7 @@ def avcil(single_thread) -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six classes, small."""
+    """A small store of six classes."""
     return make_store(tmp_path_factory.mktemp("features") / "store")
 
 
@@ -124,7 +124,7 @@ RATE = 16_000
 
 
 def write_clip(path: Path, number: int, take: int, *, waveform: bool = True) -> None:
-    """A bar that moves in a class's own direction, with a tone of its own; takes differ a little."""
+    """A bar that moves in the direction of a class, with a tone of the class; takes differ slightly."""
     rng = np.random.default_rng((number, take))
     frames = np.full((12, 48, 64, 3), 30, dtype=np.uint8)
     for t, frame in enumerate(frames):

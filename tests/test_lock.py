@@ -1,4 +1,5 @@
-"""requirements.lock: every package that set-up installs, with hashes, and nothing of the machine that wrote it."""
+"""requirements.lock: every package that set-up installs, with hashes and without data of the machine that
+wrote it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 NOT_LOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
-"""torch's build depends on the machine; the others come with its build for CUDA."""
+"""The build of torch depends on the machine; the others are installed with its CUDA build."""
 
 
 def locked() -> dict[str, str]:
@@ -31,8 +32,8 @@ def test_every_package_has_hashes() -> None:
     assert all("--hash=sha256:" in block for block in blocks)
 
 
-def test_it_holds_every_requirement_at_its_pinned_version() -> None:
-    """After a change of pyproject.toml or constraints.txt: make lock."""
+def test_requirements_have_their_pinned_version() -> None:
+    """After a change of pyproject.toml or constraints.txt, run make lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [word for words in project["optional-dependencies"].values() for word in words]
     expected = [Requirement(word) for word in [*project["dependencies"], *extras]]
@@ -48,20 +49,20 @@ def test_it_holds_every_requirement_at_its_pinned_version() -> None:
             assert versions[canonicalize_name(name)] == version, f"{name}: run make lock"
 
 
-def test_it_names_no_index_and_no_file() -> None:
-    """It must work on any machine that reaches PyPI, and leave torch to the machine."""
+def test_no_index_and_no_local_file() -> None:
+    """It must work on any machine that can access PyPI; torch is not part of it."""
     text = LOCK.read_text()
     assert not re.search(r"^--|https?:|file:|find-links|index-url|@ ", text, re.MULTILINE)
     assert not [name for name in locked() if NOT_LOCKED.fullmatch(name)]
     assert "torch==" in (ROOT / "constraints.txt").read_text()
 
 
-def test_nothing_is_installed_outside_the_folder_by_default() -> None:
-    """Chromium by apt is for `make setup-browser` alone."""
+def test_default_setup_installs_only_in_the_folder() -> None:
+    """Only `make setup-browser` installs Chromium with apt."""
     assert "apt-get" not in re.sub(r"#.*|say .*|\|\| say.*", "", (ROOT / "setup.sh").read_text())
     assert "apt-get" in (ROOT / "setup-browser.sh").read_text()
 
 
 @pytest.mark.parametrize("script", ["setup.sh", "lock.sh", "setup-browser.sh", ".ci/run"])
-def test_the_scripts_are_valid_sh(script: str) -> None:
+def test_scripts_are_valid_sh(script: str) -> None:
     assert subprocess.run(["sh", "-n", str(ROOT / script)], check=False).returncode == 0

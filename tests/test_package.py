@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_the_version_is_written_once() -> None:
+def test_version_has_one_source() -> None:
     """hatchling reads it from the package; the changelog's first section is the version under development."""
     assert "version" in PYPROJECT["project"]["dynamic"]
     assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "src/avcil/utils/version.py"
@@ -32,7 +32,7 @@ def test_the_version_is_written_once() -> None:
 
 
 def test_license_and_notices_are_part_of_the_package() -> None:
-    """Also those of the weights, which are works of others."""
+    """Also those of the packaged weights."""
     project = PYPROJECT["project"]
     assert project["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_license_and_notices_are_part_of_the_package() -> None:
     assert (ROOT / "src/avcil/py.typed").is_file()
 
 
-def test_the_citation_names_software_and_paper() -> None:
+def test_citation_has_software_and_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["type"] == "software"
     assert citation["authors"] == PYPROJECT["project"]["authors"]
@@ -62,29 +62,29 @@ def test_pre_commit_hooks_need_no_network() -> None:
 
 
 @pytest.mark.parametrize("module", ["avcil", "avcil.cli.main"])
-def test_windows_is_refused_with_a_reason(module: str) -> None:
-    """Otherwise, the first import of fcntl fails."""
+def test_windows_is_rejected(module: str) -> None:
+    """The error has the reason; otherwise, the first import of fcntl fails."""
     code = f"import sys; sys.platform = 'win32'; import {module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: avcil does not run on Windows. Use WSL 2")
 
 
-def test_reading_media_on_macos_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_media_on_macos_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes use memfd_create and /proc."""
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(avcil.AvcilError, match="need Linux"):
         WorkerProcess("avcil.media.worker").start()
 
 
-def test_cores_where_the_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_cores_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS has no sched_getaffinity."""
     monkeypatch.delattr(os, "sched_getaffinity")
     assert available_cores() == os.cpu_count()
 
 
-def test_the_container_installs_extras_that_exist() -> None:
-    """The image is not built by tests; its instructions must match the project's files."""
+def test_container_installs_existing_extras() -> None:
+    """Tests do not build the image; its instructions must match the project's files."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     extras = re.search(r'\.whl\)\[([\w,]+)\]"', text)
     assert extras is not None

@@ -1,4 +1,4 @@
-"""`import avcil` gives the public API, each name at its first use, and the documentation lists the same names."""
+"""`import avcil` provides the public API lazily, and the documentation lists the same names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_importing_avcil_loads_no_heavy_package() -> None:
-    """The import must stay quick: other code of avcil, PyTorch, numpy and FFmpeg are loaded at first use."""
+    """The import must be fast: other modules, PyTorch, NumPy and FFmpeg are imported at first use."""
     code = (
         "import sys, avcil; heavy = {'torch', 'numpy', 'av', 'matplotlib', 'tyro'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
@@ -37,7 +37,7 @@ def test_each_public_name_is_the_object_of_its_module(name: str) -> None:
     assert getattr(avcil, name) is value
 
 
-def test_all_and_the_modules_name_the_same() -> None:
+def test_all_lists_the_names_of_the_modules() -> None:
     assert set(avcil.__all__) == {*avcil._MODULES, "__version__"}
     assert set(avcil.__all__) <= set(dir(avcil))
 
@@ -49,14 +49,14 @@ def test_no_public_name_is_a_submodule() -> None:
     assert not submodules & set(avcil._MODULES)
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'avcil' has no attribute 'nothing'"):
         _ = avcil.nothing  # type: ignore[attr-defined]
     with pytest.raises(ImportError):
         from avcil import nothing  # type: ignore[attr-defined]  # noqa: F401
 
 
-def test_the_reference_page_lists_every_public_name() -> None:
+def test_reference_page_lists_every_public_name() -> None:
     page = (ROOT / "docs" / "reference" / "api" / "avcil.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("|")][2:]
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
@@ -72,8 +72,8 @@ def write_clip(path: Path, number: int, take: int) -> None:
     write_video(path, frames, 20.0, waveform=tone.astype(np.float32), sample_rate=16_000)
 
 
-def test_the_example_of_the_reference_page_runs(tmp_path: Path, monkeypatch, capsys, single_thread) -> None:
-    """As it stands there."""
+def test_example_of_the_reference_page_runs(tmp_path: Path, monkeypatch, capsys, single_thread) -> None:
+    """The code is unchanged."""
     page = (ROOT / "docs" / "reference" / "api" / "avcil.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)

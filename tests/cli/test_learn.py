@@ -246,8 +246,7 @@ def test_incompatible_options(arguments, message, made, avcil, capsys):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "labels.json"])
 def test_full_disk(name, made, avcil, capsys, tmp_path, monkeypatch):
-    """rename, forget and merge report it, write no model and keep the old one; with space, the command
-    succeeds."""
+    """rename, forget and merge report it, write no model and keep the old one; with space, the command succeeds."""
     other = tmp_path / "other"
     assert avcil("rename", made / "run", "dog=hound", "--out", other) == 0
     commands = {

@@ -26,8 +26,7 @@ URL = "https://www.youtube.com/watch?v="
 
 @pytest.fixture
 def videos(benchmark, place, tmp_path: Path, avcil) -> Path:
-    """K-S-CI with ten synthetic clips, its split files in the cache, and a folder with nine of them, one
-    damaged."""
+    """K-S-CI with ten synthetic clips, its split files in the cache, and a folder with nine of them, one damaged."""
     benchmark("ks-ci", CLIPS)
     assert avcil("benchmark", "fetch", "ks-ci", "--from", tmp_path / "release") == 0
     for clip_id, clip in CLIPS.items():

@@ -66,8 +66,7 @@ def form(line: str) -> str:
 
 
 def is_row(line: str) -> bool:
-    """A prediction or its note, a time span, a strip or its key: they depend on the trained model and may
-    differ."""
+    """A prediction or its note, a time span, a strip or its key: they depend on the trained model and may differ."""
     return (
         re.match(r"\s*((ball|cube|ring|star)-|\d\d:\d\d|\||[A-Z] \w+-|possibly an|note: )", line) is not None
     )

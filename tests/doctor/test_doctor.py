@@ -110,8 +110,7 @@ def test_little_disk_space(tmp_path, monkeypatch):
 
 
 def test_no_compiler(monkeypatch):
-    """Attention then uses PyTorch operators, which are slower; this is no failure, and the result has the
-    reason."""
+    """Attention then uses PyTorch operators, which are slower; this is no failure, and the result has the reason."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     (finding,) = run_in_subprocess(check_named("attention"))

@@ -45,8 +45,7 @@ def test_missing_and_old_packages(metadata):
 
 
 def test_extras_are_those_of_the_metadata(metadata, tmp_path, monkeypatch):
-    """A partly installed extra is missing, one that fails to import is a failure; both leave the core
-    unchanged."""
+    """A partly installed extra is missing, one that fails to import is a failure; both leave the core unchanged."""
     metadata(
         "Provides-Extra: good",
         "Provides-Extra: half",

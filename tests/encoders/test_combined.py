@@ -244,8 +244,7 @@ def test_combinations_are_flattened():
 
 
 def test_store_of_the_default_encoders(film, tmp_path):
-    """Its manifest names the default encoders, and its size is at most twice that with the encoders without
-    weights."""
+    """Its manifest names the default encoders, and its size is at most twice that with the encoders without weights."""
     extract([Clip(clip_id="film", path=film, label="a", split="train")], tmp_path / "f", workers=1)
     store = FeatureStore(tmp_path / "f")
     assert store.parts("visual") == (

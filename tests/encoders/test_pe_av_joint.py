@@ -155,8 +155,7 @@ def test_store_of_a_joint_encoder(run, saved):
 
 
 def test_predictions_from_clips(avcil, run, clip_list, tmp_path, capsys):
-    """Complete clips are predicted, a clip without audio is an error; a recognizer learns a class and
-    explains."""
+    """Complete clips are predicted, a clip without audio is an error; a recognizer learns a class and explains."""
     folder = clip_list.parent
     capsys.readouterr()
     names = ("cat4", "owl4", "mute")

@@ -10,8 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_page_has_the_results(store: Path, tmp_path: Path) -> None:
-    """A table for each stream and one at equal bytes, with the excluded methods; a second call changes
-    nothing."""
+    """A table for each stream and one at equal bytes, with the excluded methods; a second call changes nothing."""
     arguments = [
         sys.executable,
         ROOT / "scripts" / "leaderboard.py",

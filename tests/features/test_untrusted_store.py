@@ -38,8 +38,7 @@ def lines(store: Path) -> list[dict[str, Any]]:
 
 
 def rewrite(store: Path, change: Callable[[list[dict[str, Any]]], object], *, checksum: bool = False) -> None:
-    """Change the index; its checksums are removed, as an earlier version of avcil or an attacker would write
-    it."""
+    """Change the index; its checksums are removed, as an earlier version of avcil or an attacker would write it."""
     values = lines(store)
     if not checksum:
         for value in values:

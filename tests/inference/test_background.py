@@ -40,8 +40,7 @@ def model(request, tmp_path_factory, store, single_thread) -> Path:
 
 
 def test_background_is_rejected_and_never_predicted(model, store, tmp_path):
-    """Most similar clips become unknown; the background is not in classes, columns and counts, and can be
-    removed."""
+    """Most similar clips become unknown; the background is not in classes, columns and counts, and can be removed."""
     features = FeatureStore(store)
     recognizer = Recognizer.load(model)
     strangers, known = (

@@ -62,8 +62,7 @@ def test_precision_of_many_classes_is_reached():
 
 
 def test_given_threshold(run, clip):
-    """Below it a prediction is unknown for any p-value; above it only the p-value decides. Other classes have
-    none."""
+    """Below it a prediction is unknown for any p-value; above it only the p-value decides. Other classes have none."""
     recognizer = Recognizer.load(run)
     recognizer.alpha = 0.0
     before = recognizer.predict_clip(clip)

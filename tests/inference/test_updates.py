@@ -194,8 +194,7 @@ def test_single_clips_and_lists(store, tmp_path):
 
 
 def test_card_and_other_folders(store, tmp_path):
-    """The card has classes, counts and metrics; a folder with other files is not replaced; damage is
-    reported."""
+    """The card has classes, counts and metrics; a folder with other files is not replaced; damage is reported."""
     recognizer = trained(tmp_path, store, "blade", 1)
     card = (tmp_path / "blade-audio-visual-1" / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: avcil\n")

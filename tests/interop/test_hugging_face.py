@@ -38,8 +38,7 @@ def test_splits_columns_and_values(store, exported):
 
 
 def test_round_trip(exported, store, tmp_path):
-    """The store equals the original with encoders, also after saving the dataset; a second call changes
-    nothing."""
+    """The store equals the original with encoders, also after saving the dataset; a second call changes nothing."""
     exported.save_to_disk(tmp_path / "saved")
     loaded = datasets.load_from_disk(tmp_path / "saved")
     again = from_huggingface(loaded, tmp_path / "again")

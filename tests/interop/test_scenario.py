@@ -43,8 +43,7 @@ def avalanche_loop(benchmark: Any, width: int) -> float:
 
 
 def capymoa_loop(scenario: Any, width: int) -> float:
-    """One pass of training with class means and evaluation by task as capymoa.ocl.evaluation; the final
-    accuracy."""
+    """One pass of training with class means and evaluation by task as capymoa.ocl.evaluation; the final accuracy."""
     sums, counts = torch.zeros(scenario.num_classes, width), torch.zeros(scenario.num_classes, 1)
     for loader in scenario.train_loaders(batch_size=8):
         for x, y in loader:

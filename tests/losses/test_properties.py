@@ -137,8 +137,7 @@ def test_separated_softmax_separates_gradients():
 @few
 @given(seed=seeds, t=st.integers(1, 3), s=st.integers(1, 4), d=st.integers(1, 3))
 def test_attention_divergence(seed, t, s, d):
-    """Zero for an unchanged model, also if T = 1 and S = 1; otherwise the sum of KL divergences in explicit
-    loops."""
+    """Zero for an unchanged model, also if T = 1 and S = 1; otherwise the sum of KL divergences in explicit loops."""
     g = drawing(seed)
     student, teacher = (normal(g, 2, t, s, d).log_softmax(dim=2) for _ in range(2))
     assert attention_divergence(student, student) == 0

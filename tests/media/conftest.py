@@ -30,8 +30,7 @@ def number_of(frame: np.ndarray) -> int:
 def write_track(
     path, frames, stamps, *, time_base=Fraction(1, 1000), codec="libx264", pix_fmt="yuv420p", **extra
 ):
-    """Write frames with given time stamps through PyAV; `extra`: aspect, matrix, gop, options, coding (the
-    codec's)."""
+    """Write frames with given time stamps through PyAV; `extra`: aspect, matrix, gop, options, coding (the codec's)."""
     with av.open(str(path), "w", options=extra.get("options", {})) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]

@@ -20,8 +20,7 @@ def test_frames_are_selected_and_resized():
 
 
 def test_audio_is_resampled():
-    """A tone keeps its frequency and length; at the same rate it is unchanged; values beyond full scale are
-    clipped."""
+    """A tone keeps its frequency and length; at the same rate it is unchanged; values beyond full scale are clipped."""
     tone = np.sin(2 * np.pi * 500 * np.arange(44_100) / 44_100).astype(np.float32)
     low = fit_waveform(tone, 44_100, 16_000)
     assert abs(len(low) - 16_000) <= 2

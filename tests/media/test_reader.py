@@ -176,8 +176,7 @@ def test_failing_workers_are_ended(tmp_path, monkeypatch, program, error, messag
 
 @pytest.mark.parametrize(("spare", "megabytes", "works"), [(400, 10_000, True), (40, 2048, False)])
 def test_hard_limit_of_the_address_space(clip, spare, megabytes, works):
-    """With `ulimit -v`, a reader uses the remaining memory; if it is too small, the error has the required
-    size."""
+    """With `ulimit -v`, a reader uses the remaining memory; if it is too small, the error has the required size."""
     arguments = [sys.executable, "-c", READ_UNDER_LIMIT, str(clip), str(spare), str(megabytes)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     if works:

@@ -1,4 +1,4 @@
-"""Guided attention against its equation in plain loops, and what holds for any input."""
+"""Guided attention compared with its equation in plain loops, and properties for any input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 999), t=st.integers(1, 3), s=st.integers(1, 4), scale=st.floats(0, 30))
 def test_sums_to_one(seed, t, s, scale):
-    """Spatial attention sums to one over S and temporal over T, for each channel, however sharp."""
+    """Spatial attention sums to one over S and temporal attention over T, for each channel and any temperature."""
     result = guided_attention(
         draw(seed, 2, t, s, 3), scale * draw(seed + 1, 2, t, s, 3), draw(seed + 2, 2, 3)
     )
@@ -27,7 +27,7 @@ def test_sums_to_one(seed, t, s, scale):
 
 
 def test_equals_explicit_loops():
-    """The equation by channels, with numpy: raw tokens are summed up, projected ones weigh the slices."""
+    """The equation for each channel in NumPy: raw tokens are summed, projected tokens determine the weights."""
     tokens, keys, query = draw(0, 2, 3, 4, 5), draw(1, 2, 3, 4, 5), draw(2, 2, 5)
     got = guided_attention(tokens, keys, query).attended.numpy()
     for b in range(2):
@@ -44,7 +44,7 @@ def test_equals_explicit_loops():
 
 
 def test_one_token():
-    """With T = S = 1 there is nothing to choose: the token itself comes out."""
+    """With T = S = 1, the result is the token itself."""
     tokens = draw(0, 3, 1, 1, 4)
     torch.testing.assert_close(
         guided_attention(tokens, draw(1, 3, 1, 1, 4), draw(2, 3, 4)).attended, tokens[:, 0, 0]
@@ -52,7 +52,7 @@ def test_one_token():
 
 
 def test_gradients():
-    """Gradients are those of finite differences, through the logarithms as well."""
+    """Gradients equal finite differences, also through the logarithms."""
     parts = [
         draw(seed, *shape).requires_grad_() for seed, shape in enumerate([(2, 2, 3, 2), (2, 2, 3, 2), (2, 2)])
     ]

@@ -1,4 +1,4 @@
-"""k-means: centers that are means of their points, the same each time, with any number of points."""
+"""k-means: centers are means of their points, deterministic, for any number of points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 999), n=st.integers(3, 40), k=st.integers(1, 10))
 def test_lloyd_fixed_point(seed, n, k):
-    """Every center is the mean of the points nearest to it, and the same seed gives the same bits."""
+    """Every center is the mean of its nearest points, and equal seeds give equal bits."""
     points = torch.randn(n, 4, generator=generator(seed), dtype=torch.float64)
     centers = k_means(points, k, generator=generator(seed))
     assert centers.shape == (k, 4)
@@ -32,7 +32,7 @@ def test_lloyd_fixed_point(seed, n, k):
                 torch.testing.assert_close(centers[j], torch.stack(own).mean(dim=0))
 
 
-def test_finds_clouds():
+def test_separated_clusters():
     """Distant clusters get one center each, for any initial centers."""
     means = 100 * torch.eye(5)
     points = torch.cat([mean + torch.randn(12, 5, generator=generator(1)) for mean in means])
@@ -45,13 +45,13 @@ def test_finds_clouds():
 
 @pytest.mark.parametrize("n", [1, 3, 10])
 def test_few_points(n):
-    """With no more points than centers every point is a center, and points repeat in order."""
+    """If there are no more points than centers, every point is a center, and points repeat in order."""
     points = torch.randn(n, 3, generator=generator())
     centers = k_means(points, 10, generator=generator())
     assert torch.equal(centers, torch.stack([points[i % n] for i in range(10)]))
 
 
 def test_equal_points():
-    """Clips that are all alike give that one center, without a division by zero."""
+    """Equal points give their value as center, without a division by zero."""
     centers = k_means(torch.ones(20, 3), 10, generator=generator())
     assert torch.equal(centers, torch.ones(10, 3))

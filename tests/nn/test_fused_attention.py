@@ -1,4 +1,4 @@
-"""The fused operator, by every kernel that runs on a CPU, against the plain transcription of the paper's equations."""
+"""The fused operator with every CPU kernel, compared with a plain implementation of the paper's equations."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def test_equals_the_reference_implementation(shape, block_clips, old, kernel, mo
     data=st.data(),
 )
 def test_all_shapes(clips, slices, spatial, width, scale, data):
-    """The chosen kernel agrees for any shape, narrower than a vector or not a multiple of one, and for sharp keys."""
+    """The selected kernel agrees for shapes below or not a multiple of the vector width, and for large keys."""
     old = data.draw(st.integers(0, clips))
     compare(draw(clips, slices, spatial, width, old=old, scale=scale), rtol=1e-9, atol=1e-9)
 
 
-def test_in_single_precision(kernel):
-    """In float32 it is within a few units in the last place of float64's result."""
+def test_single_precision(kernel):
+    """In float32 it differs from float64 by a few units in the last place."""
     exact = values_and_gradients(by_equations, draw(3, 2, 49, 32, old=2))
     result = values_and_gradients(fused, draw(3, 2, 49, 32, old=2, dtype=torch.float32))
     for value, best in zip(result, exact, strict=True):
@@ -103,13 +103,13 @@ def test_in_single_precision(kernel):
 
 
 def test_gradient_by_finite_differences(kernel):
-    """The hand-written way back is the derivative of the way forth, through the divergence as well."""
+    """The manual backward pass equals the derivative of the forward pass, with the divergence."""
     tokens, *rest, old_log = draw(3, 2, 3, 4, old=2)
     assert torch.autograd.gradcheck(lambda *x: tuple(fused(tokens, *x, old_log)), rest)
 
 
-def test_an_unchanged_model_does_not_diverge(kernel):
-    """Against its own maps the divergence and its gradient vanish."""
+def test_unchanged_model_has_zero_divergence(kernel):
+    """The divergence from its own maps and its gradient are zero."""
     *inputs, _ = draw(2, 3, 50, 20)
     own = attention_maps(*inputs).spatial_log.detach()
     divergence = fused(*inputs, own).spatial_divergence
@@ -118,7 +118,7 @@ def test_an_unchanged_model_does_not_diverge(kernel):
 
 
 def test_maps_equal_the_reference_implementation(monkeypatch):
-    """Maps made block by block are the equations' maps."""
+    """Maps computed in blocks equal those of the equations."""
     *inputs, _ = draw(5, 2, 3, 4)
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 12)
     tokens, weight, bias, query = inputs
@@ -128,7 +128,7 @@ def test_maps_equal_the_reference_implementation(monkeypatch):
 
 
 def test_half_precision_tokens():
-    """bfloat16 tokens beside float32 weights: sums and gradients in float32, within bfloat16's rounding."""
+    """bfloat16 tokens with float32 weights: sums and gradients in float32, within the rounding of bfloat16."""
     tokens, *rest, old_log = draw(4, 2, 30, 16, old=2, dtype=torch.float32, scale=0.2)
     coarse = values_and_gradients(fused, (tokens.bfloat16(), *rest, old_log))
     exact = values_and_gradients(by_equations, (tokens, *rest, old_log))
@@ -138,18 +138,18 @@ def test_half_precision_tokens():
     assert attention_maps(tokens.bfloat16(), *rest).spatial_log.dtype == torch.float32
 
 
-def test_nothing_is_stored_without_gradient(kernel):
-    """Asking a model costs no memory for a way back."""
+def test_no_tensors_are_stored_without_gradient(kernel):
+    """Prediction stores no tensors for a backward pass."""
     with torch.no_grad():
         assert fused(*draw(2, 2, 3, 4)).attended.grad_fn is None
 
 
 def test_no_clips(kernel):
-    """Of no clips comes nothing, in the right shape."""
+    """An empty batch gives empty tensors of the right shape."""
     assert fused(*draw(0, 2, 3, 4)).attended.shape == (0, 4)
 
 
-def test_without_a_compiler(monkeypatch, capsys, tmp_path):
+def test_missing_compiler(monkeypatch, capsys, tmp_path):
     """PyTorch's operators are used. Training prints one notice with the reason; prediction prints nothing."""
     cached_functions = (native.unavailable_reason, native.print_notice, native._library)
     for cached in cached_functions:
@@ -173,7 +173,7 @@ def test_without_a_compiler(monkeypatch, capsys, tmp_path):
 
 @needs_compiler
 def test_compiled_once(monkeypatch, tmp_path):
-    """The library is kept in the cache folder and found there again."""
+    """The library is stored in the cache folder and used again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     native._library.cache_clear()
     native._library(torch.float32)
@@ -187,7 +187,7 @@ def test_compiled_once(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.float64])
 def test_rows_of_a_pool(kernel, stored, monkeypatch):
-    """Tokens gathered block by block, from numbers stored otherwise too, give the bits of a copied batch."""
+    """Tokens gathered in blocks, also from other dtypes, give the bits of a copied batch."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     pool, weight, bias, query, old_log = draw(7, 3, 5, 6, old=2)
     pool, rows = pool.to(stored), torch.tensor([6, 0, 3, 3, 1])
@@ -214,7 +214,7 @@ def test_token_rows_behave_like_a_tensor():
 
 
 def test_prediction_stores_no_keys(kernel, monkeypatch):
-    """Without gradients wanted, keys of one block at a time exist, although the network could be trained."""
+    """Without gradients, only the keys of one block exist at a time, also for trainable networks."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, _ = draw(6, 3, 5, 4)
     lent: list[tuple[int, ...]] = []
@@ -231,7 +231,7 @@ def test_prediction_stores_no_keys(kernel, monkeypatch):
 
 
 def test_old_maps_may_be_rows_of_a_pool(kernel, monkeypatch):
-    """Rows that are gathered block by block equal the copied rows, for any first block."""
+    """Rows gathered in blocks equal the copied rows, for any first block."""
     monkeypatch.setattr(fused_attention, "BLOCK_ROWS", 2 * 3 * 5)
     tokens, weight, bias, query, old_log = draw(6, 3, 5, 4, old=3)
     places = torch.tensor([4, 0, 5])
@@ -245,7 +245,7 @@ def test_old_maps_may_be_rows_of_a_pool(kernel, monkeypatch):
 
 
 def gradients(tokens, weight, bias, query, old, **options):
-    """Of a sum of all that the attention gives."""
+    """Gradients of the sum of all outputs of the attention."""
     given = [t.detach().clone().requires_grad_() for t in (weight, bias, query)]
     out = projected_attention(tokens, *given, old_spatial_log=old, **options)
     (out.attended.square().sum() + out.temporal_log.sum() + out.spatial_divergence.sum()).backward()
@@ -253,13 +253,13 @@ def gradients(tokens, weight, bias, query, old, **options):
 
 
 def test_workspace_buffers_are_reused_but_never_shared(kernel):
-    """Two passes whose graphs live together have keys of their own; afterwards the same memory serves the next one."""
+    """Two passes whose graphs exist at the same time have separate keys; afterwards the memory is reused."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room = Workspace()
     alone = gradients(tokens, weight, bias, query, None)
     given = [t.detach().clone().requires_grad_() for t in (weight, bias, query)]
     first = projected_attention(tokens, *given, workspace=room)
-    between = gradients(2 * tokens, weight, bias, query, None, workspace=room)  # another pass, start to end
+    between = gradients(2 * tokens, weight, bias, query, None, workspace=room)  # another complete pass
     (first.attended.square().sum() + first.temporal_log.sum()).backward()
     for one, other in zip(alone, given, strict=True):
         assert torch.equal(one, other.grad)
@@ -270,7 +270,7 @@ def test_workspace_buffers_are_reused_but_never_shared(kernel):
     assert room.checkout(tokens.shape, tokens.dtype, tokens.device).tensor.data_ptr() in free
 
 
-def test_keys_are_stored_as_long_as_their_graph(kernel):
+def test_keys_exist_as_long_as_their_graph(kernel):
     """Gradients that are computed twice are equal, also after other computations."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room, leaf = Workspace(), weight.detach().clone().requires_grad_()
@@ -281,8 +281,8 @@ def test_keys_are_stored_as_long_as_their_graph(kernel):
     assert torch.equal(once, again)
 
 
-def test_copied_workspace_is_empty_and_prediction_stores_nothing(kernel):
-    """A teacher, copied from the network in training, has memory of its own, and asking leaves none behind."""
+def test_copied_workspace_is_empty(kernel):
+    """A teacher copied from a network in training has its own memory, and its predictions store no tensors."""
     tokens, weight, bias, query, _ = draw(3, 2, 5, 4)
     room = Workspace()
     gradients(tokens, weight, bias, query, None, workspace=room)
@@ -294,15 +294,15 @@ def test_copied_workspace_is_empty_and_prediction_stores_nothing(kernel):
 
 
 def test_nan_is_propagated(kernel):
-    """Weights that are not finite are an error; they are not clipped."""
+    """NaN in the weights gives NaN in the result; values are not clipped."""
     tokens, weight, bias, query, _ = draw(2, 2, 3, 4)
     with torch.no_grad():
         weight[1] = torch.nan
         assert projected_attention(tokens, weight, bias, query).attended.isnan().any()
 
 
-def test_shapes_and_dtypes_that_do_not_fit():
-    """Compiled kernels see addresses alone: what would be read beyond its end is refused."""
+def test_invalid_shapes_and_dtypes():
+    """Compiled kernels get only addresses, so shapes and dtypes are checked before."""
     tokens, weight, bias, query, old_log = draw(3, 2, 3, 4, old=2)
     for wrong in (old_log.float(), old_log[:, :1], torch.cat([old_log, old_log])):
         with pytest.raises(ValueError, match="old attention must be"):

@@ -17,8 +17,8 @@ def seed():
     torch.manual_seed(0)
 
 
-def test_linear_rows_stay():
-    """Growth copies the rows of known classes and leaves every weight trainable."""
+def test_linear_head_keeps_old_rows():
+    """Growth copies the rows of known classes, and all weights are trainable."""
     head = LinearHead(6).double()
     head.add_classes(2)
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
@@ -30,8 +30,8 @@ def test_linear_rows_stay():
     assert head.bias.requires_grad
 
 
-def test_proxies_freeze():
-    """Growth keeps old proxies and takes them out of the parameters, so that no optimizer reaches them."""
+def test_old_proxies_are_frozen():
+    """Growth keeps old proxies and removes them from the parameters, so that no optimizer changes them."""
     head = ProxyHead(6, proxies=4)
     head.add_classes(2)
     before = head.all_proxies().detach().clone()
@@ -46,7 +46,7 @@ def test_proxies_freeze():
 
 
 def test_proxy_scores_equal_explicit_loops():
-    """score_c = sum_p softmax_p(sim) sim, with sim minus the squared distance at unit length, times eta."""
+    """score_c = sum_p softmax_p(sim) sim, with sim minus the squared distance of unit vectors, times eta."""
     head = ProxyHead(5, proxies=3).double()
     head.add_classes(2)
     head.add_classes(2)
@@ -62,8 +62,8 @@ def test_proxy_scores_equal_explicit_loops():
             assert float(logits[b, c]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_imprint():
-    """Imprinted proxies point to the centers, and have the mean length of the old ones."""
+def test_imprinted_proxies():
+    """They point to the centers, and have the mean length of the old ones."""
     head = ProxyHead(5, proxies=3)
     head.add_classes(2)
     head.add_classes(2)
@@ -77,7 +77,7 @@ def test_imprint():
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (6,), (1, 5)])
 def test_saved_head_with_other_frozen_classes_is_loaded(sizes):
-    """A head built at once can load a saved one with any frozen part; adding classes then freezes all."""
+    """A head created at once can load a saved one with any frozen part; adding classes then freezes all."""
     saved = ProxyHead(5, proxies=3)
     for size in sizes:
         saved.add_classes(size)
@@ -101,7 +101,7 @@ def test_saved_head_of_other_classes_is_an_error():
 
 @pytest.mark.parametrize("build", [lambda: LinearHead(4), lambda: ProxyHead(4, proxies=2)])
 def test_gradients(build):
-    """Gradients by the feature are those of finite differences."""
+    """Gradients with respect to the feature equal finite differences."""
     head = build().double()
     head.add_classes(3)
     assert torch.autograd.gradcheck(head, torch.randn(2, 4, dtype=torch.float64).requires_grad_())

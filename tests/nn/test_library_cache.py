@@ -1,4 +1,4 @@
-"""The compiled kernel is loaded only from where no other user can have put or changed it."""
+"""The compiled kernel is loaded only from folders and files that no other user can change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="there is no C c
 
 
 class Builder:
-    """Compiles a library whose `answer` gives 42, and counts how often."""
+    """Compiles a library whose `answer` returns 42, and counts the calls."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
@@ -32,7 +32,7 @@ def build() -> Builder:
 
 
 def load(folder: Path, build: Builder) -> int:
-    # a name of its own: the dynamic loader keeps what it has loaded from a path
+    # a unique name, because the dynamic loader keeps libraries by path
     return library_cache.load(folder, f"{folder.name}-{len(build.paths)}.so", build).answer()
 
 
@@ -49,7 +49,7 @@ def test_library_is_private_to_the_user(tmp_path: Path, build: Builder) -> None:
 def test_folder_writable_by_others(
     mode: int, tmp_path: Path, build: Builder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is taken from it or put into it; what was compiled for this process alone is removed."""
+    """It is not used; a library compiled for this process only is removed."""
     folder = tmp_path / "avcil"
     folder.mkdir()
     folder.chmod(mode)
@@ -60,13 +60,13 @@ def test_folder_writable_by_others(
 
 
 def test_parent_folder_writable_by_others(tmp_path: Path, build: Builder) -> None:
-    """They could put a folder of their own in place of this one."""
+    """Other users could replace the folder."""
     folder = tmp_path / "shared" / "avcil"
     folder.mkdir(parents=True)
     folder.parent.chmod(0o777)
     assert load(folder, build) == 42
     assert not list(folder.iterdir())
-    folder.parent.chmod(0o1777)  # as /tmp: others can add, not replace
+    folder.parent.chmod(0o1777)  # sticky, like /tmp: others can add but not replace
     assert load(folder, build) == 42
     assert len(list(folder.iterdir())) == 1
 
@@ -86,7 +86,7 @@ def test_files_of_another_user(tmp_path: Path, build: Builder) -> None:
 
 
 @pytest.mark.parametrize("plant", ["link", "writable", "damaged"])
-def test_a_file_that_cannot_be_trusted_is_replaced(plant: str, tmp_path: Path, build: Builder) -> None:
+def test_untrusted_file_is_replaced(plant: str, tmp_path: Path, build: Builder) -> None:
     folder = tmp_path / "avcil"
     folder.mkdir(mode=0o700)
     (tmp_path / "planted").write_bytes(b"planted")
@@ -101,13 +101,13 @@ def test_a_file_that_cannot_be_trusted_is_replaced(plant: str, tmp_path: Path, b
 
 
 def test_folder_cannot_be_created(tmp_path: Path, build: Builder) -> None:
-    """A home that is a file, or read-only: the kernel works all the same."""
+    """If the home folder is a file or read-only, the kernel works without the cache."""
     (tmp_path / "file").touch()
     assert load(tmp_path / "file" / "avcil", build) == 42
 
 
-def test_folders_that_it_makes_are_private_under_any_umask(tmp_path: Path, build: Builder) -> None:
-    """Under the umask 002 of many systems, a folder above the cache would be one that the group can change."""
+def test_new_folders_are_private_for_any_umask(tmp_path: Path, build: Builder) -> None:
+    """With the common umask 002, the group could otherwise change a parent folder of the cache."""
     before = os.umask(0o002)
     try:
         assert load(tmp_path / "cache" / "avcil", build) == 42

@@ -1,4 +1,4 @@
-"""The network in every modality and shape."""
+"""The network with every modality and shape."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def inputs(modality, shape=(2, 3)):
 @pytest.mark.parametrize("modality", Modality)
 @pytest.mark.parametrize("shape", [(2, 3), (1, 1), (1, 4), (3, 1)])
 def test_widths_and_grids(modality, shape):
-    """Sound and picture may differ in width, and a clip may be one slice or one token."""
+    """Audio and visual features may have different widths, and a clip may have one slice or one token."""
     output = build(modality)(*inputs(modality, shape))
     assert output.logits.shape == (4, 4)
     assert output.feature.shape == (4, 5 if modality == "audio" else 7)
@@ -66,8 +66,8 @@ def test_nearest_mean_equals_explicit_loops():
         assert int(scores[i].argmax()) == distances.index(min(distances))
 
 
-def test_maps_or_divergence():
-    """Asking for both at once is refused: they are made in different ways."""
+def test_maps_and_divergence_exclude_each_other():
+    """They are computed in different ways; requesting both is an error."""
     network = build("audio-visual")
     with pytest.raises(ValueError, match="cannot be combined"):
         network(*inputs("audio-visual"), maps=True, old_spatial_log=inputs("audio-visual")[1])

@@ -1,4 +1,5 @@
-"""The GPU kernel through Triton's interpreter, in a process of its own: it is chosen when Triton is imported."""
+"""The GPU kernel in Triton's interpreter, in a separate process, because it is selected when Triton is
+imported."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 def test_compiles_for_gpus(tmp_path):
-    """To machine code of two generations, bfloat16 and float32; that needs no GPU."""
+    """Compilation for two GPU generations in bfloat16 and float32 needs no GPU."""
     done = subprocess.run(
         [sys.executable, "-c", COMPILE],
         env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
@@ -77,8 +78,8 @@ def test_compiles_for_gpus(tmp_path):
 
 
 @needs_triton
-def test_equals_the_operators():
-    """Forward, backward and divergence agree with PyTorch's operators to 1e-10, for shapes beside the blocks' too."""
+def test_equals_pytorch_operators():
+    """Forward, backward and divergence agree to 1e-10, also for shapes that are no multiple of the block."""
     done = subprocess.run(
         [sys.executable, "-c", CHECK],
         env={**os.environ, "TRITON_INTERPRET": "1"},

@@ -1,7 +1,5 @@
-"""Every published figure of one AV-CIL iteration, to 1e-9 relative in float64, gradients included.
-
-The figures are what the authors' release computed in float64 on inputs generated from a seed.
-"""
+"""Every published value of one AV-CIL iteration, to 1e-9 relative in float64, with gradients.  The authors'
+release computed the values in float64 on inputs generated from a seed."""
 
 from __future__ import annotations
 
@@ -48,7 +46,7 @@ def draw_network(g: np.random.Generator, classes: int) -> Network:
 
 @pytest.mark.parametrize("case", FIGURES, ids=lambda case: f"seed{case['seed']}")
 def test_one_iteration(case):
-    """Losses, logits, attention, features and gradient norms are those of the release."""
+    """Losses, logits, attention, features and gradient norms equal those of the release."""
     g = np.random.default_rng(case["seed"])
     n_new, n = case["n_new"], case["n_new"] + case["n_exemplars"]
     known = case["classes_per_step"] * case["step"]
@@ -85,7 +83,7 @@ def test_one_iteration(case):
 
 
 def loss_terms(case, new, old, labels):
-    """Every term by the name that the figures have."""
+    """Every loss term by its name in the file of values."""
     n_new = case["n_new"]
     known = case["classes_per_step"] * case["step"]
     log_similarity = audio_visual_log_similarity(

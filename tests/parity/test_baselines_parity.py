@@ -1,7 +1,5 @@
-"""Every published figure of iCaRL, SS-IL, LwF, herding and AFC, to 1e-9 relative in float64.
-
-The figures are what the authors' release computed in float64 on inputs generated from a seed.
-"""
+"""Every published value of iCaRL, SS-IL, LwF, herding and AFC, to 1e-9 relative in float64.  The authors'
+release computed the values in float64 on inputs generated from a seed."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def close(value, figure):
 
 
 def draw(case):
-    """Inputs, labels, and the old and the new network, generated as the file of reference values describes."""
+    """Inputs, labels, and the old and the new network, generated as described in the file of reference values."""
     g = np.random.default_rng(case["seed"])
     n = case["n_new"] + case["n_exemplars"]
     per_step = case["classes_per_step"]
@@ -102,7 +100,7 @@ def test_ss_il(linear):
 
 
 def test_lwf(linear):
-    """The same distillation, and cross-entropy over the new classes, on the new clips alone."""
+    """The same distillation, and cross-entropy over the new classes, on new clips only."""
     batch, old, new = linear
     n = batch.new_count
     figures = LINEAR["lwf_on_new_samples_only"]
@@ -111,7 +109,7 @@ def test_lwf(linear):
 
 
 def test_herding(linear):
-    """The release's order; ours, which takes no clip twice, is the same until the release repeats one."""
+    """The order equals that of the release until the release selects a clip twice."""
     _, _, new = linear
     figure = LINEAR["herding_first6_all_samples_one_class_release_allows_repeats"]
     assert choose_by_herding(new.feature, 6, repeats=True) == figure
@@ -131,7 +129,7 @@ def proxy_head(proxies: np.ndarray, known: int) -> ProxyHead:
 
 
 def test_afc():
-    """Scores, NCA loss of both models, importance, discrepancy, and the total at step 2: s counts from 0."""
+    """Scores, NCA loss of both models, importance, discrepancy, and the total at step 2; steps are counted from 0."""
     batch, old, new = draw(AFC)
     figures = AFC["afc"]
     known = AFC["classes_per_step"] * AFC["step"]

@@ -15,7 +15,7 @@ SKILL = {"joint": (0.97, 0.0), "av-cil": (0.93, 0.22), "fine-tuning": (0.95, 0.9
 
 
 def step_names(steps: int, classes: int) -> list[list[str]]:
-    """Class names of each step, the awkward ones first."""
+    """Class names of each step, those with special characters first."""
     names = [*AWKWARD, *(f"sound {i:02d}" for i in range(steps * classes))]
     return [names[s * classes : (s + 1) * classes] for s in range(steps)]
 
@@ -24,7 +24,7 @@ def write_run(
     folder: Path, *, method="av-cil", modality="audio-visual", seed=0, steps=4, classes=3, clips=8, epochs=12,
     **settings,
 ) -> Path:  # fmt: skip
-    """Write a finished run whose figures hang together; `settings` go into the configuration."""
+    """Write a finished run with consistent values; `settings` are added to the configuration."""
     generator = np.random.default_rng([seed, len(method), len(modality), steps])
     names = step_names(steps, classes)
     new, lost = SKILL[method]

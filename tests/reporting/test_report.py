@@ -1,4 +1,4 @@
-"""The report as a file: complete, escaped, the same each time, light; and its charts' small parts."""
+"""The report file: complete, escaped, deterministic and small; and parts of its charts."""
 
 import re
 from html.parser import HTMLParser
@@ -23,7 +23,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Checker(HTMLParser):
-    """Collects texts, tags and attributes, and sees that elements nest."""
+    """Collects texts, tags and attributes, and checks that elements nest."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ def table(kind="additive"):
     return ContributionTable(label="dog", second="<b>cat", difference=1.75, kind=kind, rows=rows)
 
 
-def test_a_page_of_many_runs(make_run, tmp_path):
-    """Every run, class name and figure is in the page, names as text and never as markup."""
+def test_report_of_many_runs(make_run, tmp_path):
+    """Every run, class name and value is in the page, names as text and never as markup."""
     runs = [read_run(make_run(f"s{s}", seed=s)) for s in (0, 1)]
     runs += [read_run(make_run(m, method=m, modality="audio")) for m in ("joint", "fine-tuning")]
     out = tmp_path / "deep" / "report.html"
@@ -94,8 +94,8 @@ def test_a_page_of_many_runs(make_run, tmp_path):
     assert any("av-cil, audio-visual, seed 0" in text for text in checker.texts)
 
 
-def test_nothing_from_outside(make_run, tmp_path):
-    """No address but data URIs, and a policy that forbids the rest."""
+def test_no_external_resources(make_run, tmp_path):
+    """All URLs are data URIs, and a content security policy forbids others."""
     page = report.report_page([read_run(make_run())], [explained()])
     sources = [v for _, attrs in Checker(page).tags for k, v in attrs.items() if k in ("src", "href")]
     assert sources
@@ -106,8 +106,8 @@ def test_nothing_from_outside(make_run, tmp_path):
     assert "default-src 'none'" in page
 
 
-def test_the_same_runs_give_the_same_bytes(make_run, tmp_path):
-    """No time and no chance in the page."""
+def test_report_is_deterministic(make_run, tmp_path):
+    """The page has no time and no random value."""
     folder = make_run()
     pages = [report.report_page([read_run(folder)], [explained()]) for _ in range(2)]
     assert pages[0] == pages[1]
@@ -133,7 +133,7 @@ def test_unusual_shapes(make_run, options):
 
 
 def test_note_on_runs_without_epochs(make_run):
-    """A run without epochs has no loss curves, in words."""
+    """A run without epochs has a note instead of loss curves."""
     folder = make_run()
     (folder / "metrics.jsonl").unlink()
     assert "closed-form solution" in report.report_page([read_run(folder)])
@@ -145,8 +145,8 @@ def test_warning_about_different_benchmarks(make_run):
     assert "not comparable" in page
 
 
-def test_page_uses_little_memory_and_network(make_run, monkeypatch):
-    """What would exceed the limits is left out and named."""
+def test_content_over_the_limits_is_left_out(make_run, monkeypatch):
+    """It is replaced by a note."""
     runs = [read_run(make_run(f"s{s}", seed=s)) for s in range(3)]
     whole = report.report_page(runs)
     monkeypatch.setattr(report, "MAX_BYTES", len(whole.encode()) - 1000)
@@ -158,8 +158,8 @@ def test_page_uses_little_memory_and_network(make_run, monkeypatch):
     assert "Not all clips are shown: 3 more would exceed the size limit of the page." in page
 
 
-def test_many_classes_and_runs_stay_under_the_limit(make_run):
-    """Nine runs of 51 classes weigh far less than the limit."""
+def test_size_with_many_classes_and_runs(make_run):
+    """Nine runs of 51 classes are far below the limit."""
     runs = [
         read_run(make_run(f"{m}{s}", method=m, seed=s, steps=17, epochs=40))
         for m in ("av-cil", "joint", "fine-tuning")
@@ -178,7 +178,7 @@ def test_note_without_examples(make_run):
     assert 'id="attention"' not in report.report_page([run])
 
 
-def test_output_cannot_be_written(make_run, tmp_path):
+def test_invalid_output(make_run, tmp_path):
     """A folder as the destination, and no runs."""
     with pytest.raises(InputError, match="is a folder"):
         report.write_report([read_run(make_run())], tmp_path)
@@ -187,21 +187,21 @@ def test_output_cannot_be_written(make_run, tmp_path):
 
 
 def test_examples_are_checked():
-    """Frames, times and weights must be of one number."""
+    """The numbers of frames, times and weights must be equal."""
     one = example()
     with pytest.raises(InputError, match="4 frames need as many times"):
         AttentionExample(**{**one.__dict__, "temporal": np.ones(3)})
 
 
 def test_long_examples_show_some_frames():
-    """Of many slices some frames are shown, and all weights."""
+    """Of many slices, some frames and all weights are shown."""
     section = attention.attention_section([("", explained(example(slices=24)))])
     assert section.count('<img alt="Frame') == attention.MAX_FRAMES
     assert section.count('class="plot"') == 24
 
 
-def test_weights_of_moments_are_drawn_as_differences():
-    """24 % and 27 % of an even 25 % have bars of other sides and lengths, and their numbers."""
+def test_temporal_weights_are_drawn_as_differences():
+    """24% and 27%, with 25% for uniform weights, have bars in opposite directions, and their numbers."""
     one = example()
     weights = np.array([0.24, 0.27, 0.25, 0.24])
     section = attention.attention_section(
@@ -211,8 +211,8 @@ def test_weights_of_moments_are_drawn_as_differences():
     assert '<i class="up" style="--v:1.000"></i></span><b>27.0 %</b><small>+2.0</small>' in section
 
 
-def test_a_difference_that_rounds_to_zero_has_no_minus_sign():
-    """24.97 % of an even 25 % is written +0.0."""
+def test_rounded_zero_has_no_minus_sign():
+    """24.97% instead of 25% is written as +0.0."""
     one = example()
     weights = np.array([0.2497, 0.2503, 0.25, 0.25])
     section = attention.attention_section(
@@ -221,8 +221,8 @@ def test_a_difference_that_rounds_to_zero_has_no_minus_sign():
     assert "-0.0<" not in section
 
 
-def test_contributions_are_drawn_to_both_sides_of_zero():
-    """Bars start at zero, positive ones to the right of it and negative ones to the left, in one scale."""
+def test_contributions_start_at_zero():
+    """Positive bars go to the right and negative ones to the left, in one scale."""
     drawn = contribution_figure(table())
     Checker(drawn)
     assert '<i class="down" style="left:10.0%;width:30.0%"></i></span><b>-1.50</b>' in drawn
@@ -238,16 +238,16 @@ def test_note_on_contributions_that_do_not_add_up():
     assert "do not add up" in contribution_figure(table("ablation"))
 
 
-def test_no_contributions_in_words():
-    """A single input, or a single class."""
+def test_missing_contributions_are_noted():
+    """For a single input, or a single class."""
     nothing = ContributionTable(label="dog", second="cat", difference=1.0, kind=None, rows=[])
     assert "no contributions to compare" in contribution_figure(nothing)
     alone = ContributionTable(label="dog", second="dog", difference=0.0, kind="additive", rows=table().rows)
     assert "one class" in contribution_figure(alone)
 
 
-def test_the_report_shows_contributions_of_each_explained_run(make_run):
-    """Examples are named by the run; their kind is explained once for each run."""
+def test_report_has_contributions_of_each_run(make_run):
+    """Examples have the name of the run; the kind of contributions is explained once per run."""
     runs = [read_run(make_run(m, method=m)) for m in ("av-cil", "joint")]
     of_run = {"av-cil": "ablation", "joint": "additive"}
     groups = [
@@ -269,7 +269,7 @@ def test_the_report_shows_contributions_of_each_explained_run(make_run):
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=14))
 @settings(deadline=None, max_examples=50)
 def test_labels_never_overlap(places):
-    """Moved labels keep their distance and stay inside."""
+    """Moved labels keep their distance and remain in the chart."""
     moved = sorted(spread_out(places, gap=17, low=0, high=300))
     assert all(b - a >= 17 - 1e-6 for a, b in pairwise(moved))
     assert moved[0] >= 0
@@ -279,7 +279,7 @@ def test_labels_never_overlap(places):
 @given(st.floats(-1e3, 1e3), st.floats(1e-6, 1e3))
 @settings(deadline=None, max_examples=50)
 def test_ticks_cover_their_range(low, span):
-    """Ticks reach from below to above, and are few."""
+    """The ticks include the range, and their number is limited."""
     ticks = nice_ticks(low, low + span)
     assert ticks[0] <= low + 1e-6 * span + 1e-9
     assert ticks[-1] >= low + span * (1 - 1e-6) - 1e-9
@@ -300,7 +300,7 @@ def contrast(a: str, b: str) -> float:
 
 
 def test_contrast_of_every_text_color():
-    """Text, soft text, run colors and heat-map figures reach 4.5 in light and dark."""
+    """Text colors have a contrast of at least 4.5 in light and dark mode."""
     from avcil.reporting.report_tables import FLIPS
 
     style = (Path(report.__file__).parent / "assets" / "report.css").read_text()

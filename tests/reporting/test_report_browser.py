@@ -1,4 +1,4 @@
-"""The report in a real browser, at desktop and phone width, in light and dark."""
+"""The report in a real browser, with the widths of a desktop and a phone, in light and dark mode."""
 
 import re
 from pathlib import Path
@@ -23,8 +23,8 @@ def open_page(browser, file: Path, width: int, scheme: str):
     return page, outside
 
 
-def test_the_page_fits_and_sorts(chromium, make_run, tmp_path):
-    """No sideways scrolling of the page, no error, no request; class tables sort both ways."""
+def test_page_fits_and_sorts(chromium, make_run, tmp_path):
+    """No horizontal scrolling, errors or requests; class tables can be sorted in both directions."""
     runs = [
         read_run(make_run("a", steps=17, epochs=4)),
         read_run(make_run("b", method="joint", steps=17, epochs=4)),

@@ -1,4 +1,4 @@
-"""The verb `avcil report` on runs that need no model to be explained."""
+"""The command `avcil report` on runs without a model to explain."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from avcil.cli.report import Args, run
 from avcil.errors import InputError
 
 
-def test_the_page_is_written(make_run, tmp_path, capsys):
-    """The page of a run without frames gives the reason for missing attention maps."""
+def test_page_is_written(make_run, tmp_path, capsys):
+    """The page of a run without frames has the reason for missing attention maps."""
     out = tmp_path / "report.html"
     run(Args(runs=(make_run("a", modality="audio"), make_run("b", modality="visual")), out=out))
     assert "No clip is shown: none of these runs uses both audio and visual features" in out.read_text()
@@ -17,7 +17,7 @@ def test_the_page_is_written(make_run, tmp_path, capsys):
 
 
 def test_invalid_input_is_an_error(make_run, tmp_path):
-    """A number of examples below 0, and a run that is not there."""
+    """A negative number of examples, and a missing run."""
     with pytest.raises(InputError, match="--examples must be 0 or more; not -1"):
         run(Args(runs=(make_run(),), out=tmp_path / "x.html", examples=-1))
     with pytest.raises(InputError, match="there is no run directory"):

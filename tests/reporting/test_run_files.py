@@ -9,7 +9,7 @@ from avcil.errors import InputError
 from avcil.runs.run_files import read_run, read_runs
 
 
-def test_a_run_is_read_completely(make_run):
+def test_run_is_read_completely(make_run):
     """Every part of a run directory is read, including class names with special characters."""
     folder = make_run(steps=3, seed=5)
     run = read_run(folder)
@@ -53,8 +53,8 @@ def replace(path, old, new):
         (lambda f: replace(f / "predictions" / "step_0.csv", ",0.", ",x."), "row 2 is not a valid prediction"),
     ],
 )  # fmt: skip
-def test_damage_is_named(make_run, harm, words):
-    """The error names the damaged file and what is wrong."""
+def test_damaged_files_are_reported(make_run, harm, words):
+    """The error has the file and the problem."""
     folder = make_run()
     harm(folder)
     with pytest.raises(InputError, match=words):

@@ -1,4 +1,4 @@
-"""Grouping runs, and the table of them."""
+"""Grouping of runs, and their table."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from avcil.runs.groups import MeanStd, group_runs
 from avcil.runs.run_files import read_run
 
 
-def test_seeds_are_averaged_settings_are_not(make_run):
+def test_only_seeds_are_averaged(make_run):
     """Runs that differ only in the seed and the path of their features are one group."""
     runs = [read_run(make_run(f"r{s}", seed=s)) for s in (2, 0, 1)]
     runs.append(read_run(make_run("other", learning_rate=0.01)))
@@ -22,7 +22,7 @@ def test_seeds_are_averaged_settings_are_not(make_run):
     assert groups[1].mean_std("average_incremental_accuracy").std is None
 
 
-def test_the_terminal_table(make_run):
+def test_terminal_table(make_run):
     """One aligned row per experiment; at most six steps."""
     runs = [read_run(make_run(f"a{s}", seed=s, steps=9, epochs=1)) for s in (0, 1)]
     runs.append(read_run(make_run("joint", method="joint", steps=9, epochs=1)))
@@ -38,8 +38,8 @@ def test_the_terminal_table(make_run):
     assert "±" not in lines[3]
 
 
-def test_formatting():
-    """Percent with one digit, no minus zero, a dash for undefined values."""
+def test_number_format():
+    """Percent with one digit, no negative zero, a dash for undefined values."""
     assert mean_std_text(MeanStd(mean=-0.0001, std=None, n=1)) == "0.0"
     assert mean_std_text(None) == "–"
     assert shown_steps(3) == [0, 1, 2]

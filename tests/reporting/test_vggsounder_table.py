@@ -1,4 +1,4 @@
-"""Accuracy of runs with several correct classes for a clip."""
+"""Accuracy of runs if a clip has several correct classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ANNOTATIONS = {
 
 
 def test_score_of_an_example() -> None:
-    """Counted by hand: e is not annotated; the labels of c and d are not confirmed; of d, no class is known."""
+    """Counted manually: e is not annotated; the labels of c and d are not confirmed; no class of d is known."""
     score = multi_label_score(PREDICTIONS, ANNOTATIONS, CLASSES)
     assert score.annotated == Proportion(count=4, clips=5)
     assert score.confirmed == Proportion(count=2, clips=4)
@@ -51,8 +51,8 @@ def test_score_of_an_example() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), max_size=20))
-def test_with_the_label_alone_both_accuracies_agree(pairs: list[tuple[str, str]]) -> None:
-    """More labels can only add correct predictions."""
+def test_accuracies_agree_for_single_labels(pairs: list[tuple[str, str]]) -> None:
+    """Additional labels can only add correct predictions."""
     predictions = [
         ClipPrediction(clip_id=str(i), label=label, predicted=message, probability=1.0)
         for i, (label, message) in enumerate(pairs)
@@ -71,7 +71,7 @@ def test_with_the_label_alone_both_accuracies_agree(pairs: list[tuple[str, str]]
 
 @pytest.fixture
 def vggsound_run(make_run: Callable[..., Path]) -> Callable[..., Path]:
-    """A function that writes a made-up run of VS100-CI with two steps."""
+    """A function that writes a synthetic run of VS100-CI with two steps."""
     benchmark = json.loads((make_run("usual", steps=2) / "config.json").read_text())["benchmark"]
 
     def make(name: str, benchmark_name: str = "vs100-ci", **options: object) -> Path:
@@ -81,7 +81,7 @@ def vggsound_run(make_run: Callable[..., Path]) -> Callable[..., Path]:
 
 
 def annotate(run: Path, file: Path) -> Path:
-    """Annotations for every second test clip of a run: what the run predicts at last, and another class."""
+    """Annotations for every second test clip of a run: its last prediction, and another class."""
     lines = ["video_id,label,modality"]
     for p in read_run(run).predictions[-1][::2]:
         lines += [f'"{p.clip_id}","{label}",{kind}'.replace('a "horn"', 'a ""horn""') for label, kind in (
@@ -92,7 +92,7 @@ def annotate(run: Path, file: Path) -> Path:
 
 
 def test_table_of_runs(vggsound_run, tmp_path: Path, avcil, capsys) -> None:
-    """Seeds are averaged; the leak-free benchmark counts too; JSON has every step."""
+    """Seeds are averaged; runs of the leak-free benchmark are accepted; JSON has every step."""
     runs = [vggsound_run("one", seed=0), vggsound_run("two", seed=1)]
     file = annotate(runs[0], tmp_path / "a.csv")
     assert avcil("benchmark", "vggsounder", runs[0], "--annotations", file) == 0
@@ -112,8 +112,8 @@ def test_table_of_runs(vggsound_run, tmp_path: Path, avcil, capsys) -> None:
     assert values["steps"][-1]["by_modality"]["audible"]["clips"] == 24
 
 
-def test_runs_of_other_benchmarks_are_refused(vggsound_run, make_run, tmp_path: Path) -> None:
-    """Ids of other data sets are not annotated; and runs with other test clips have no common row."""
+def test_runs_of_other_benchmarks_are_rejected(vggsound_run, make_run, tmp_path: Path) -> None:
+    """Their clips are not annotated; runs with different test clips have no common row."""
     other = read_run(make_run("other"))
     with pytest.raises(
         InputError, match=r"is a run of the benchmark 'made-up 4x3'.*avcil train --benchmark vs100-ci"

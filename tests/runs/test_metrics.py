@@ -1,4 +1,4 @@
-"""The metrics against the golden matrix, loops written by hand, and what must hold for any matrix."""
+"""Metrics compared with a published example and explicit loops, and properties for any matrix."""
 
 import json
 import math
@@ -33,13 +33,13 @@ SIZES = np.array([100, 100, 100, 50])
         ("accuracy_lower_triangle", 73.30),
     ],
 )
-def test_golden_matrix(name, expected, scale):
-    """The published worked example, in percent and as fractions."""
+def test_published_example(name, expected, scale):
+    """The published example, in percent and as fractions."""
     assert metrics.all_metrics(GOLDEN * scale, SIZES)[name] / scale == pytest.approx(expected, abs=0.005)
 
 
-def test_golden_accuracy_per_step():
-    """The accuracy of each step, weighted by the tasks' sizes."""
+def test_published_accuracy_per_step():
+    """The accuracy of each step, weighted by the sizes of the tasks."""
     assert np.round(metrics.accuracy_per_step(GOLDEN, SIZES), 2).tolist() == [60, 75, 80, 68.29]
 
 
@@ -57,7 +57,7 @@ def matrices(least=2):
 @given(matrices())
 @settings(deadline=None, max_examples=30)
 def test_equals_explicit_loops(case):
-    """Each definition again as plain sums over cells."""
+    """Each definition as a sum over cells."""
     R, n = case
     K = len(R)
     at = {}
@@ -107,7 +107,7 @@ def test_relations_between_the_definitions(case):
 
 @pytest.mark.parametrize("steps", [2, 5])
 def test_perfect_run(steps):
-    """A run without a mistake has accuracy 1 and forgets nothing."""
+    """A run without errors has accuracy 1 and forgetting 0."""
     R = np.where(np.tri(steps, dtype=bool), 1.0, NAN)
     got = metrics.all_metrics(R, np.arange(1, steps + 1), joint=R)
     ones = ("average_incremental_accuracy", "last_accuracy", "accuracy_lower_triangle")
@@ -117,7 +117,7 @@ def test_perfect_run(steps):
 
 
 def test_one_step_has_no_forgetting():
-    """With one step nothing can be forgotten yet: undefined is None, not 0."""
+    """With one step, forgetting is undefined: None, not 0."""
     got = metrics.all_metrics([[0.7]], [10])
     undefined = {name for name, value in got.items() if value is None}
     assert undefined == {
@@ -128,7 +128,7 @@ def test_one_step_has_no_forgetting():
 
 
 def test_all_metrics_is_json():
-    """The dictionary goes into results.json as it is."""
+    """The dictionary can be written to results.json."""
     text = json.dumps(metrics.all_metrics(GOLDEN, SIZES), allow_nan=False)
     assert json.loads(text)["forward_transfer"] is None
 
@@ -148,14 +148,14 @@ def test_cells_of_unseen_tasks_are_not_read():
         ([[1.0]], [0], "at least one test clip"),
     ],
 )
-def test_bad_matrices_are_named(R, n, words):
-    """The error for an invalid matrix names what is missing."""
+def test_invalid_matrices(R, n, words):
+    """The error states what is missing or wrong."""
     with pytest.raises(InputError, match=words):
         metrics.all_metrics(R, n)
 
 
 def test_intransigence_needs_the_same_steps():
-    """A joint run of another benchmark is refused."""
+    """A joint run of another benchmark is an error."""
     assert metrics.intransigence(GOLDEN, GOLDEN + 2) == pytest.approx(2)
     with pytest.raises(InputError, match="same steps"):
         metrics.intransigence(GOLDEN, [[1.0]])

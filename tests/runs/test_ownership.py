@@ -1,4 +1,5 @@
-"""The package runs/ alone knows the files of a run directory; config.json holds all that a result depends on."""
+"""Only the package runs/ uses the file names of a run directory; config.json has all settings that affect
+results."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ OWN_NAMES = {
     "checkpoints",
     "progress.json",
 }
-"""Names that no other folder of avcil has."""
+"""File names that occur in no other package."""
 
 OTHERWISE_HELD = {"set"}
 """Options that LearningSettings has under another name: method_options."""
@@ -58,7 +59,7 @@ def run_config() -> RunConfig:
 
 
 def test_file_names_are_written_in_one_module() -> None:
-    """They stood in eleven modules, so that a change of the layout had to be made in each."""
+    """A change of the layout then needs a change in one module only."""
     result = {
         str(path.relative_to(SOURCE))
         for path in SOURCE.rglob("*.py")
@@ -68,15 +69,15 @@ def test_file_names_are_written_in_one_module() -> None:
     assert result == {"runs/paths.py"}
 
 
-def test_each_option_of_training_is_in_the_configuration() -> None:
-    """A new option that changes results must be kept, else a run could be resumed with another value of it."""
+def test_config_has_every_training_option() -> None:
+    """Otherwise a run could be resumed with another value of the option."""
     held = {field.name for field in fields(LearningSettings)}
     options = {field.name for field in fields(TrainConfig)}
     assert options == (options & held) | OTHERWISE_HELD | NOT_SETTINGS | WITHOUT_EFFECT
 
 
-def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
-    """Of several processes that train together, only the first writes."""
+def test_other_processes_write_no_files(tmp_path: Path) -> None:
+    """Of several processes that train together, only the first one writes."""
     directory = RunDirectory(tmp_path, is_writer=False)
     summary = StepSummary(best_epoch=0, val_accuracy=None)
     with directory.lock():
@@ -100,7 +101,7 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_settings_of_earlier_versions_compare_equal() -> None:
-    """A setting that was added must not keep runs of before from being resumed."""
+    """A new setting must not prevent resuming runs of earlier versions."""
     assert "drop_last" not in settings().to_dict()
     changed = replace(settings(), drop_last=False)
     assert LearningSettings.from_dict(changed.to_dict()) == changed
@@ -138,7 +139,7 @@ def test_old_names_of_settings_are_read() -> None:
     assert LearningSettings.from_dict(value | former) == settings(exemplars=12)
 
 
-def test_an_update_ends_with_its_last_epoch() -> None:
+def test_update_uses_the_last_epoch() -> None:
     """A model stores no validation clips; the other settings do not change."""
     trained = settings(selection="best", exemplars_per_class=3)
     assert trained.for_update() == settings(selection="last", exemplars_per_class=3)

@@ -1,4 +1,4 @@
-"""Metrics of predictions, compared with loops written out, and under permutation of the clips."""
+"""Metrics of predictions compared with explicit loops, and for permuted clips."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ answers = st.lists(
 
 @given(answers, st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=30)
-def test_the_order_of_clips_changes_nothing(clips, random):
+def test_independent_of_the_order_of_clips(clips, random):
     """Metrics do not depend on the order of clips."""
     shuffled = random.sample(clips, len(clips))
     results = []
@@ -62,8 +62,8 @@ def test_equals_explicit_loops(clips):
     assert p.expected_calibration_error(confidence, right) == pytest.approx(ece)
 
 
-def test_a_class_without_clips():
-    """A class that no test clip has is listed, without an accuracy, and does not count in the class mean."""
+def test_class_without_test_clips():
+    """It is listed without an accuracy, and not part of the class mean."""
     row = p.per_class_table(["-dash"], ["-dash"], STEPS)[-1]
     assert (row.label, row.step, row.clips) == ("never heard", 2, 0)
     assert row.accuracy is None
@@ -71,15 +71,15 @@ def test_a_class_without_clips():
     assert p.macro_accuracy(["-dash"], ["-dash"]) == 1
 
 
-def test_calibration_edges():
-    """Probabilities 0 and 1 have a bin, and a confident model that is right has no error."""
+def test_calibration_of_extreme_probabilities():
+    """Probabilities 0 and 1 have a bin; a correct model with probability 1 has no error."""
     assert p.expected_calibration_error([1.0, 1.0], [True, True]) == 0
     bins = p.calibration_bins([0.0, 1.0, 0.5], [0, 1, 1], bins=2)
     assert [b.clips for b in bins] == [2, 1]
 
 
 def test_harmonic_mean():
-    """Zero on either side is zero, equal sides give themselves."""
+    """Zero if one value is zero; equal values give this value."""
     assert p.harmonic_mean_accuracy(0, 0) == p.harmonic_mean_accuracy(0, 1) == 0
     assert p.harmonic_mean_accuracy(0.6, 0.6) == pytest.approx(0.6)
 

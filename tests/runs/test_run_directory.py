@@ -36,7 +36,7 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def stopped(store, tmp_path_factory) -> Path:
-    """A run stopped in its second step, after one epoch of it was saved."""
+    """A run stopped in its second step after an epoch was saved."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     log = RunDirectory.log
 
@@ -54,7 +54,7 @@ def stopped(store, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(stopped, tmp_path) -> Path:
-    """A copy of that run, to be spoilt."""
+    """A copy of that run, which a test may damage."""
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
@@ -65,8 +65,8 @@ def test_options_of_another_method_are_not_listed():
     assert describe_differences(old, new) == "method: 'av-cil' in this run, 'blade' in the command"
 
 
-def test_another_configuration_is_named(store, run):
-    """Every difference is shown with both values, and nothing is touched."""
+def test_other_configuration_is_an_error(store, run):
+    """Every difference is shown with both values, and no file is changed."""
     before = sorted(
         path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != ".lock"
     )
@@ -112,7 +112,7 @@ def test_locked_by_another_process(store, run):
 
 
 def test_folder_of_another_program_is_not_changed(store, tmp_path):
-    """A folder of something else, or a file, is refused without a trace."""
+    """A folder with other files, or a file, is an error."""
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("hello")
     for out in (
@@ -137,7 +137,7 @@ DAMAGE = {
 @pytest.mark.parametrize("how", ["half", "gone"])
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damaged_files(name, how, store, run, stopped, tmp_path):
-    """A file cut in half or lost is named with what to do; doing it leads to the undisturbed result."""
+    """The error for a truncated or missing file says what to do; then the result equals that of an undamaged run."""
     file = run / name
     if how == "half":
         os.truncate(file, file.stat().st_size // 2)
@@ -159,7 +159,7 @@ def test_damaged_files(name, how, store, run, stopped, tmp_path):
 
 
 def test_step_removed_from_the_middle(store, tmp_path):
-    """Taken away by hand, a step is trained again, and those after it with it."""
+    """A removed step and all later steps are trained again."""
     out = tmp_path / "run"
     train(config(store, out, classes_per_step=2), quiet=True)
     before = {p: p.read_bytes() for p in out.rglob("*") if p.suffix in (".safetensors", ".csv", ".jsonl")}
@@ -179,7 +179,7 @@ def test_another_environment_is_reported(store, run, capsys):
 
 
 def test_files_of_killed_processes_are_removed(store, run):
-    """Halves of files that a kill left do not gather."""
+    """Partial files of killed processes do not accumulate."""
     leaving = run / "checkpoints" / ".progress-1-1.safetensors.12345.part"
     leaving.write_bytes(b"half")
     train(config(store, run), quiet=True)
@@ -188,7 +188,7 @@ def test_files_of_killed_processes_are_removed(store, run):
 
 @pytest.mark.parametrize("left", [2, 1])
 def test_progress_of_a_finished_step_is_removed(left, store, run, stopped, tmp_path):
-    """Killed between the last step's commit and the removal of its progress, a run still ends without it."""
+    """Also after a kill between the commit of the last step and this removal."""
     train(config(store, run), quiet=True)
     (run / "results.json").unlink()
     for name in ("progress-1-1.safetensors", "progress.json")[:left]:
@@ -228,8 +228,8 @@ def test_full_disk(written, store, run, stopped, tmp_path, monkeypatch):
     assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-def test_no_validation_clip(store, tmp_path, monkeypatch):
-    """Without any, there is nothing to choose an epoch by: every step ends with its last one."""
+def test_no_validation_clips(store, tmp_path, monkeypatch):
+    """Every step uses its last epoch, because none can be selected."""
     begin = FeatureStore.__init__
 
     def without_validation(self, *args, **kwargs):

@@ -29,7 +29,7 @@ def run(store, tmp_path) -> Path:
 
 
 def rebuild(store: Path, **changes) -> None:
-    """As if the store had been deleted and extracted again in another way, with features of the same shapes."""
+    """Replace the store by one from another extraction, with features of the same shapes."""
     manifest = json.loads((store / "manifest.json").read_text())
     (store / "manifest.json").write_text(json.dumps(manifest | changes))
 
@@ -56,8 +56,8 @@ def test_the_same_store(run):
         ({"sampling": {"frames": 9, "sample_rate": 16000}}, "another sampling of clips"),
     ],
 )
-def test_a_store_rebuilt_with_another_encoder(run, changes, message):
-    """The command line and the page use the same check; the page once showed 0 %."""
+def test_store_with_another_encoder(run, changes, message):
+    """The command line and the page use the same check."""
     rebuild(run.parent / "store", **changes)
     store, reason = store_of_run(run)
     assert store is None

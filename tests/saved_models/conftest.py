@@ -1,4 +1,4 @@
-"""A saved model of each kind."""
+"""Saved models of each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models on the disk: what is saved is what is loaded, and damage is named."""
+"""Saved models: loaded models equal saved ones, and damage is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def network(modality: str, dtype: torch.dtype, *, nearest_mean: bool) -> Network
 @pytest.mark.parametrize("nearest_mean", [False, True])
 @pytest.mark.parametrize("modality", ["audio-visual", "audio", "visual"])
 def test_round_trip(modality, nearest_mean, dtype, tmp_path):
-    """Same tensors to the bit, same type, same scores, same names and description."""
+    """Equal tensors bit for bit, and equal type, scores, class names and description."""
     torch.manual_seed(0)
     made = network(modality, dtype, nearest_mean=nearest_mean)
     save_model(tmp_path, made, labels=CLASSES, description={"dtype": "float16"})
@@ -46,7 +46,7 @@ def test_round_trip(modality, nearest_mean, dtype, tmp_path):
         assert torch.equal(made.scores(audio, visual), loaded.scores(audio, visual))
 
 
-def test_scores_look_only_at_their_modality(tmp_path):
+def test_scores_depend_only_on_their_modality(tmp_path):
     """Networks with audio or visual input only predict without the other modality."""
     for modality, audio, visual in (
         ("audio", torch.randn(2, 5), None),
@@ -55,8 +55,8 @@ def test_scores_look_only_at_their_modality(tmp_path):
         assert network(modality, torch.float32, nearest_mean=False).scores(audio, visual).shape == (2, 3)
 
 
-def test_tensors_that_cannot_be_read(tmp_path):
-    """Missing and torn files are named."""
+def test_unreadable_tensor_files(tmp_path):
+    """The error names the missing or truncated file."""
     with pytest.raises(InputError, match="there is no file"):
         load_tensors(tmp_path / "none.safetensors")
     file = tmp_path / "torn.safetensors"
@@ -69,8 +69,8 @@ def test_tensors_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"head": {"kind": "wizard"}}, {"modality": "touch"}, {"head": {}}, {"head": 3}]
 )
-def test_descriptions_that_do_not_fit(change, tmp_path):
-    """An odd description is bad input, never a crash."""
+def test_invalid_descriptions(change, tmp_path):
+    """An invalid config is an InputError, never a crash."""
     save_model(tmp_path, network("audio", torch.float32, nearest_mean=False), labels=CLASSES, description={})
     config = json.loads((tmp_path / "config.json").read_text())
     config["model"] |= change

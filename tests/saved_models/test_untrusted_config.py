@@ -1,4 +1,4 @@
-"""Values in config.json and learning.json that do not fit: the error names the field and the file."""
+"""Invalid values in config.json and learning.json: the error has the field and the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_invalid_configs_of_networks(name: str, copy: Callable[[str], Path]) -> None:
-    """Widths beyond the tensors, other types, unknown names: never a traceback, and no memory is taken."""
+    """Widths beyond the tensors, wrong types, unknown names: no traceback, and no memory is allocated."""
     assert_rejected(copy("av-cil"), *CONFIGS[name])
 
 
@@ -114,8 +114,8 @@ def log_mel(**options: Any) -> dict[str, Any]:
         log_mel() | {"name": ["log-mel"]},
     ],
 )
-def test_fingerprints_that_ask_for_too_much(fingerprint: dict[str, Any]) -> None:
-    """The encoder named by an untrusted model must neither need gigabytes nor crash."""
+def test_encoders_with_excessive_options(fingerprint: dict[str, Any]) -> None:
+    """The encoder of an untrusted model must neither allocate gigabytes nor crash."""
     with pytest.raises(InputError):
         from_fingerprint(fingerprint)
 
@@ -133,7 +133,7 @@ def test_encoder_must_fit_the_model() -> None:
         ClipReader({"dtype": "float16"}, modality=Modality.AUDIO)
 
 
-def test_the_number_of_updates_of_earlier_versions_is_read(copy: Callable[[str], Path]) -> None:
+def test_number_of_updates_of_earlier_versions(copy: Callable[[str], Path]) -> None:
     """It was called `sittings` in config.json."""
     folder = copy("blade")
     change(folder / "config.json", "sittings", 3)

@@ -18,12 +18,12 @@ from avcil.saved_models.folder import load_saved
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_model_as_saved_is_read(method: str, models: Path) -> None:
+def test_saved_model_is_read(method: str, models: Path) -> None:
     assert load_saved(models / method).learning is not None
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_model_without_checksums_is_read(method: str, copy: Callable[[str], Path]) -> None:
+def test_model_without_checksums_is_read(method: str, copy: Callable[[str], Path]) -> None:
     """Earlier versions wrote none."""
     folder = copy(method)
     change(folder / "config.json", "extra", 1)
@@ -32,7 +32,7 @@ def test_a_model_without_checksums_is_read(method: str, copy: Callable[[str], Pa
 
 @pytest.mark.parametrize("name", ["config.json", "labels.json", "model.safetensors", "learning.json"])
 def test_changed_files_of_valid_form_are_detected(name: str, copy: Callable[[str], Path]) -> None:
-    """Labels exchanged, a weight changed, a figure changed: all of the right form, but not what was saved."""
+    """Exchanged labels, a changed weight and a changed number are valid, but differ from the checksums."""
     folder = copy("blade")
     if name == "labels.json":
         labels = json.loads((folder / name).read_text())
@@ -64,9 +64,7 @@ def test_invalid_labels(labels: Any, copy: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("file", ["model.safetensors", "learning.safetensors"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_not_finite(
-    method: str, file: str, value: float, copy: Callable[[str], Path]
-) -> None:
+def test_non_finite_tensors(method: str, file: str, value: float, copy: Callable[[str], Path]) -> None:
     """A model with NaN would predict the first class for every clip."""
     folder = copy(method)
     floats = [name for name, tensor in load_file(folder / file).items() if tensor.is_floating_point()]
@@ -77,8 +75,8 @@ def test_numbers_that_are_not_finite(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_tensor_must_be_there_in_its_shape(method: str, copy: Callable[[str], Path]) -> None:
-    """Missing, one row too many, another type, or one that is not used."""
+def test_invalid_tensors(method: str, copy: Callable[[str], Path]) -> None:
+    """Missing, with an additional row, of another dtype, or unknown."""
     folder = copy(method)
     file = folder / "model.safetensors"
     saved = file.read_bytes()
@@ -102,8 +100,8 @@ def test_each_tensor_must_be_there_in_its_shape(method: str, copy: Callable[[str
 
 
 @pytest.mark.parametrize("name", ["config.json", "labels.json", "model.safetensors", "learning.json"])
-def test_not_a_regular_file(name: str, copy: Callable[[str], Path]) -> None:
-    """A folder, a pipe, a device or a broken link in a file's place neither blocks nor crashes."""
+def test_irregular_files(name: str, copy: Callable[[str], Path]) -> None:
+    """A folder, a pipe, a device or a broken link in place of a file neither blocks nor crashes."""
     folder = copy("blade")
     path = folder / name
     for put in (
@@ -118,8 +116,8 @@ def test_not_a_regular_file(name: str, copy: Callable[[str], Path]) -> None:
             load_saved(folder)
 
 
-def test_a_folder_of_links_is_read(models: Path, tmp_path: Path) -> None:
-    """The hub's cache: a snapshot's files are links to blobs."""
+def test_folder_of_links_is_read(models: Path, tmp_path: Path) -> None:
+    """In the hub's cache, the files of a snapshot are links."""
     (tmp_path / "snapshot").mkdir()
     for file in (models / "blade").iterdir():
         (tmp_path / "snapshot" / file.name).symlink_to(file)
@@ -135,7 +133,7 @@ LEARNING = {
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_learning_state_must_fit_the_model(name: str, copy: Callable[[str], Path]) -> None:
+def test_learning_state_must_match_the_model(name: str, copy: Callable[[str], Path]) -> None:
     for method in ("blade", "av-cil"):
         folder = copy(method)
         saved = (folder / "learning.json").read_text()
@@ -147,8 +145,8 @@ def test_learning_state_must_fit_the_model(name: str, copy: Callable[[str], Path
 
 
 @pytest.mark.parametrize("method", ["blade", "slda", "rls"])
-def test_statistics_must_fit_each_other(method: str, copy: Callable[[str], Path]) -> None:
-    """Statistics are loaded and checked when the model learns more clips, not before."""
+def test_statistics_must_be_consistent(method: str, copy: Callable[[str], Path]) -> None:
+    """They are loaded and checked when the model learns more clips, not before."""
     folder = copy(method)
     learn(folder)
     file = folder / "learning.safetensors"
@@ -157,7 +155,7 @@ def test_statistics_must_fit_each_other(method: str, copy: Callable[[str], Path]
         changes: list[Callable[[dict[str, torch.Tensor]], object]] = [
             lambda tensors, name=name: tensors.update({name: torch.zeros(3, 3, 3)})
         ]
-        if ".figure." not in name or method == "rls":  # the others are starting points, or for the log alone
+        if ".figure." not in name or method == "rls":  # the others are initial values, or for the log only
             changes.append(lambda tensors, name=name: tensors.pop(name))
         for make in changes:
             change_tensors(file, make)

@@ -1,4 +1,4 @@
-"""One thread, as for the methods, and a store with two domains."""
+"""Limits PyTorch to one thread, and a store with two domains."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from avcil.features.join import join
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(single_thread) -> None:
-    """For the whole folder, before any other fixture."""
+    """Runs before all other fixtures of the folder."""
 
 
 @pytest.fixture(scope="module")
 def domain_store(store, tmp_path_factory) -> Path:
-    """The store twice, under two prefixes; the features of the second are shifted."""
+    """The store twice with two prefixes; the features of the second domain are shifted."""
     folder = tmp_path_factory.mktemp("domains")
     (folder / "clear").symlink_to(store)
     (folder / "noisy").symlink_to(store)

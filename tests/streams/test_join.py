@@ -1,4 +1,4 @@
-"""`avcil features join`: stores in one store."""
+"""`avcil features join`: several stores become one store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avcil.features.join import join
 
 
 def test_joined_store(store, domain_store):
-    """All clips of both, with the same features."""
+    """It has all clips of both, with the same features."""
     one, both = FeatureStore(store), FeatureStore(domain_store)
     rows = {clip.clip_id: row for row, clip in enumerate(both.clips)}
     assert len(rows) == 2 * len(one.clips)

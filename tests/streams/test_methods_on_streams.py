@@ -1,4 +1,5 @@
-"""Every method on every stream runs, resumes exactly and never reads a later clip, or the error gives the reason."""
+"""Every method on every stream can be resumed exactly and never reads a later clip, or is rejected with a
+reason."""
 
 from __future__ import annotations
 
@@ -53,10 +54,10 @@ each_modality = pytest.mark.parametrize(
 
 @each_case
 @each_modality
-def test_resumed_run_is_identical_or_the_method_is_rejected(
+def test_resumed_run_is_identical_or_rejected(
     method, stream, modality, store, domain_store, tmp_path, monkeypatch
 ):
-    """Interrupted after each task and continued, a run gives the same bits as without interruption."""
+    """Interrupted after each task and resumed, a run gives the same bits as without interruption."""
     name = stream.partition(",")[0]
     features = domain_store if name == "domain-incremental" else store
     if reason := CANNOT.get((method, name)):
@@ -67,7 +68,7 @@ def test_resumed_run_is_identical_or_the_method_is_rejected(
     results = train(config(features, tmp_path / "one", method, stream, modality=modality), quiet=True)
     assert all(map(math.isfinite, results["accuracy_per_step"]))
     assert all(map(math.isfinite, results.get("stream_metrics", {}).values()))
-    run = read_run(tmp_path / "one")  # the files agree with each other
+    run = read_run(tmp_path / "one")  # the files are consistent
     assert run.results.stream_metrics == results.get("stream_metrics", {})
     assert_record_of_clips(tmp_path / "one" / "model", method)
     commit = RunDirectory.commit_step
@@ -94,9 +95,8 @@ def assert_record_of_clips(model: Path, method: str) -> None:
 
 @pytest.mark.parametrize("stream", [s for s in STREAMS if not s.startswith("domain")])
 @pytest.mark.parametrize("method", ["blade", "er"])
-def test_training_reads_the_clips_of_the_task_alone(method, stream, store, tmp_path, monkeypatch):
-    """Up to task s, nothing is read of training clips of later tasks, of clips that are not used, or of test clips
-    whose class is not learned yet."""
+def test_training_reads_no_later_clips(method, stream, store, tmp_path, monkeypatch):
+    """Until task s, no training clips of later tasks, unused clips, or test clips of unknown classes are read."""
     if (method, stream.partition(",")[0]) in CANNOT:
         pytest.skip("cannot take part")
     run = Run(config(store, tmp_path / "run", method, stream), quiet=True)
@@ -126,7 +126,7 @@ def test_training_reads_the_clips_of_the_task_alone(method, stream, store, tmp_p
 
 @pytest.fixture(scope="module")
 def store_with_constants(store, tmp_path_factory) -> Path:
-    """The store with the center and scale of its features, as stores of the encoders in the package have them."""
+    """The store with mean and standard deviation of its features, as with packaged encoders."""
     copy = tmp_path_factory.mktemp("constants") / "store"
     shutil.copytree(store, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
@@ -158,7 +158,7 @@ def test_removal_is_exact(method, store_with_constants, tmp_path):
 
 
 def test_exemplars_of_a_recurring_class(store, tmp_path):
-    """They are distinct clips of what was seen so far, within the quota; with a random memory also of the new part."""
+    """They are distinct clips seen so far, within the quota; with a random memory also of the new part."""
     train(config(store, tmp_path / "run", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True)
     run = Run(
         config(store, tmp_path / "unused", "er", "recurring,parts=2", exemplars_per_class=3), quiet=True
@@ -206,7 +206,7 @@ def test_blade_uses_the_incomplete_clips_of_the_stream(store, tmp_path):
     assert [float(tensors[name].sum()) for name in names] == [12, 24, 36]
 
 
-def test_exemplars_stay_a_random_sample_of_all_clips():
+def test_exemplars_are_a_random_sample():
     """Of 100 clips seen and 100 new ones, half of the exemplars are new, also after the quota becomes smaller."""
     fresh = {20: 0, 10: 0}
     for seed in range(300):

@@ -17,8 +17,8 @@ from avcil.training.gradient import batches
 from avcil.training.run import Run, train
 
 
-def test_the_identity_of_a_stream_is_part_of_the_configuration(store, tmp_path):
-    """A run is not continued with another stream, nor with other clips at its tasks."""
+def test_configuration_contains_the_stream(store, tmp_path):
+    """A run is not resumed with another stream, nor with other clips in its tasks."""
     train(config(store, tmp_path / "run", "blade", "few-shot,ways=1,shots=2"), quiet=True)
     kept = json.loads((tmp_path / "run" / "config.json").read_text())["stream"]
     assert kept["name"] == "few-shot"
@@ -35,7 +35,7 @@ def test_the_identity_of_a_stream_is_part_of_the_configuration(store, tmp_path):
         ({"stream": "online", "epochs": 7}, "prescribes --epochs 1"),
     ],
 )
-def test_options_that_do_not_fit_a_stream(changes, words):
+def test_invalid_options_of_a_stream(changes, words):
     """The message names the option."""
     given = {"features": Path("f"), "out": Path("o"), "classes_per_step": 2} | changes
     with pytest.raises(InputError, match=words):
@@ -61,7 +61,7 @@ def test_task_of_a_stream_equals_a_step(store, tmp_path):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
+def test_class_order_seed_is_the_stream_seed(store, tmp_path):
     """Two seeds give two streams; the training seed does not matter."""
     stream = "few-shot,ways=1,shots=1"
     kept = [
@@ -74,7 +74,7 @@ def test_the_class_order_seed_is_the_seed_of_the_stream(store, tmp_path):
 
 @pytest.mark.parametrize("method", ["er", "icarl", "fine-tuning"])
 def test_one_pass_uses_every_clip_once(method, store, tmp_path):
-    """Also those of the last, incomplete batch: 16 new clips of a task in batches of 6."""
+    """The last batch is incomplete: 16 new clips of a task in batches of 6."""
     run = Run(config(store, tmp_path / "run", method, "online,batch_size=6"), quiet=True)
     step = run.trainer._begin(0)
     rows = [
@@ -84,15 +84,15 @@ def test_one_pass_uses_every_clip_once(method, store, tmp_path):
     assert run.settings.epochs == 1
 
 
-def test_the_memory_plan_is_that_of_the_prescribed_batches(store, tmp_path):
-    """It was made for the default batches, which are larger."""
+def test_memory_plan_uses_the_prescribed_batches(store, tmp_path):
+    """The default batches would be larger."""
     assert (
         Run(config(store, tmp_path / "run", "er", "online,batch_size=4"), quiet=True).config.batch_size == 4
     )
 
 
-def test_a_domain_without_validation_clips_ends_with_its_last_epoch(domain_store, tmp_path):
-    """The validation clips of the other domain would choose the epoch that changed least."""
+def test_domain_without_validation_clips(domain_store, tmp_path):
+    """It uses its last epoch; clips of the other domain would select the epoch with the least change."""
     store = FeatureStore(domain_store)
     kept = [clip for clip in store.clips if clip.split != "val" or clip.clip_id.startswith("clear")]
     file = tmp_path / "domains.csv"

@@ -1,4 +1,4 @@
-"""What every kind of stream must keep, for stores of any size; and the numbers that each kind promises."""
+"""Properties of every stream for stores of any size, and the sizes specified for each stream."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def build(text: str, stored: list[StoredClip], seed: int = 0) -> Stream:
 
 
 def test_every_stream_is_tested():
-    """A new file in streams/ needs a line in TEXTS."""
+    """A new file in streams/ needs an entry in TEXTS."""
     assert sorted(text.partition(",")[0] for text in TEXTS) == STREAMS.names()
 
 
 @each_stream
 @given(seed=st.integers(0, 2**31), classes=st.integers(5, 9), train=st.integers(4, 9))
 def test_invariants(text, seed, classes, train):
-    """A clip has at most one task; a class is new once, with training clips; no test clip comes before its class."""
+    """A clip has at most one task; a class is new once, with training clips; no test clip precedes its class."""
     stored = clips(classes, train)
     stream = build(text, stored, seed)
     assert stream.task_of_row.shape == (len(stored),)
@@ -82,8 +82,8 @@ def test_invariants(text, seed, classes, train):
 
 
 @each_stream
-def test_a_stream_is_a_pure_function(text):
-    """The same clips and seed give the same stream; another seed another one, where anything is drawn."""
+def test_streams_are_deterministic(text):
+    """Equal clips and seeds give equal streams; with random choices, another seed gives another stream."""
     one, again, other = (build(text, clips(), seed) for seed in (0, 0, 1))
     assert one.fingerprint == again.fingerprint
     assert one.benchmark == again.benchmark
@@ -93,7 +93,7 @@ def test_a_stream_is_a_pure_function(text):
 
 @each_stream
 def test_clips_outside_the_benchmark(text):
-    """They count as if the store did not have them, wherever they are in the store."""
+    """The stream is the same as for a store without these clips."""
     stored = clips()
     extra = [StoredClip(**{**vars(clip), "clip_id": clip.clip_id + "x"}) for clip in stored]
     mixed = [clip for pair in zip(extra, stored, strict=True) for clip in pair]
@@ -127,7 +127,7 @@ def test_few_shot_sizes():
 
 
 def test_few_shot_metrics():
-    """Worked example: two tasks of 3 and 1 test clips."""
+    """An example with two tasks of 3 and 1 test clips."""
     stream = build("few-shot", clips())
     R = np.array([[0.9, np.nan], [0.6, 0.4]])
     results = StreamResults(stream=stream, R=R, n=np.array([3, 1]), train_clips=[8, 5])
@@ -143,7 +143,7 @@ def test_few_shot_metrics():
 
 
 def test_recurring_parts():
-    """Each class comes in two parts, the last step's classes, after which nothing follows, in one."""
+    """Each class has two parts in two steps; the classes of the last step have one part."""
     stored = clips()
     stream = build("recurring,parts=2", stored)
     counts = train_tasks(stream, stored)
@@ -155,7 +155,7 @@ def test_recurring_parts():
 
 
 def test_blurry_shares():
-    """Disjoint classes have one task; of the others about the given share of clips is elsewhere; each clip is used."""
+    """Disjoint classes have one task; the given share of other clips is in other tasks; each clip is used."""
     stored = clips(40, 30)
     stream = build("blurry,tasks=5,disjoint=0.5,blurry=0.4", stored)
     counts = train_tasks(stream, stored)
@@ -167,7 +167,7 @@ def test_blurry_shares():
 
 
 def test_area_under_the_curve():
-    """The accuracy after a task counts as much as the task has clips."""
+    """The accuracy after a task has the number of clips of the task as weight."""
     stream = build("online", clips())
     R = np.array([[0.9, np.nan], [0.5, 0.5]])
     results = StreamResults(stream=stream, R=R, n=np.array([2, 2]), train_clips=[30, 10])
@@ -177,7 +177,7 @@ def test_area_under_the_curve():
 
 
 def test_missing_modality_rates():
-    """Per class, the stated shares of different training clips; no validation or test clip."""
+    """Per class, the given shares of different training clips; no validation or test clips."""
     stored = clips()
     stream = build("missing-modality,audio=0.25,visual=0.5", stored)
     result = Counter((stored[row].label, parts) for row, parts in stream.hidden.items())
@@ -188,7 +188,7 @@ def test_missing_modality_rates():
 
 
 def test_domains_from_a_file(tmp_path):
-    """Domains come in the order of the file; clips that it does not list are not used."""
+    """Domains are in the order of the file; clips that it does not list are not used."""
     stored = clips(3)
     path = tmp_path / "domains.csv"
     rows = [(clip.clip_id, "room" if i % 2 else "hall") for i, clip in enumerate(stored)][2:]
@@ -229,7 +229,7 @@ def test_invalid_streams(text, words):
     "text", ["few-shot,ways=2,shots=2", "recurring,parts=2", "missing-modality,audio=0.25,visual=0.25"]
 )
 def test_clips_are_drawn_at_random(text):
-    """Which clips of a class are used, come first or are withheld changes with the seed, not with their order."""
+    """Which clips are used, come first or lack a modality depends on the seed, not on their order."""
     stored = clips(train=20)
     spec, steps = parse_stream(text), Benchmark.from_classes({clip.label for clip in stored}, 2)
     drawn = set()
@@ -242,26 +242,26 @@ def test_clips_are_drawn_at_random(text):
 
 
 def test_removed_classes_are_random():
-    """The first class of the first task stays, so that there is always a test clip."""
+    """The first class of the first task is kept, so that there is always a test clip."""
     removed = {build("class-removal,classes=2", clips(9), seed).removed[-1] for seed in range(8)}
     assert len(removed) > 4
 
 
 def test_domains_are_shuffled_by_a_seed():
-    """Runs with several class order seeds are not one and the same run."""
+    """Runs with different class order seeds have different orders of domains."""
     orders = {tuple(build("domain-incremental", clips(3), seed).task_of_row.tolist()) for seed in range(6)}
     assert len(orders) == 2
 
 
 def test_class_folders_are_not_domains():
-    """Ids such as dog/clip.mp4 have the class before the "/"; a run on them would be class-incremental."""
+    """Ids such as dog/clip.mp4 have the class before the "/"; the tasks would be classes."""
     stored = [StoredClip(**{**vars(clip), "clip_id": clip.clip_id.split("/", 1)[1]}) for clip in clips(3)]
     with pytest.raises(InputError, match=r"not a stream of domains.*before the first.*file=domains\.csv"):
         build("domain-incremental", stored)
 
 
 def test_domain_metrics():
-    """Worked example with three domains."""
+    """An example with three domains."""
     stream = build("domain-incremental", clips(3))
     R = np.array([[0.9, np.nan, np.nan], [0.7, 0.8, np.nan], [0.5, 0.6, 0.4]])
     results = StreamResults(stream=stream, R=R, n=np.array([2, 2, 2]), train_clips=[1, 1, 1])
@@ -274,15 +274,15 @@ def test_domain_metrics():
 
 
 def test_prescribed_options():
-    """One-pass streams and few-shot learning prescribe how methods train."""
+    """One-pass streams and few-shot learning set options of training."""
     once = {"epochs": 1, "batch_size": 4, "exemplar_batch_size": 4, "selection": "last"}
     assert parse_stream("online,batch_size=4").kind.settings() == once
     assert parse_stream("blurry,batch_size=4").kind.settings() == once
     assert parse_stream("few-shot").kind.settings() == {"selection": "last"}
 
 
-def test_the_fingerprint_depends_on_all_that_a_stream_says():
-    """A run must not be resumed with other clips at its tasks."""
+def test_fingerprint_depends_on_the_whole_stream():
+    """A run must not be resumed with other clips in its tasks."""
     tasks = np.array([0, 1, 0])
     steps = Benchmark.from_steps([["a"], ["b"]])
     prints = {

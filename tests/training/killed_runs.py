@@ -1,9 +1,8 @@
-"""Runs `avcil train` many times over, each in a process that kills itself at a chosen event; started by test_kill.py.
-
-An event is a call that changes what a kill leaves behind: a file written, renamed, removed or cut, a line logged, an
-optimizer's step. Arguments: the command's words as JSON, the folder of the runs, and the plan as JSON, a list of lists:
-for each run the events at which its successive processes die. Prints, a line a run, the signals that ended them.
-"""
+"""Runs `avcil train` several times in processes that kill themselves at given events; started by
+test_kill.py.  An event is a call that changes the state after a kill: a file written, renamed, removed or
+truncated, a line logged, an optimizer step. Arguments: the command's words as JSON, the folder of the
+runs, and the plan as JSON, a list of lists: for each run the events at which its successive processes are
+killed. Prints one line per run with the signals that ended them."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-import avcil.cli.train  # like the next two: imported once here, for all processes
+import avcil.cli.train  # this and the next two imports are shared by all processes
 import avcil.reporting.table
 import avcil.training.run  # noqa: F401
 from avcil.cli.main import main
@@ -36,7 +35,7 @@ EVENTS = [
 
 
 def arm(countdown: int) -> None:
-    """Let this process die at the `countdown`-th event; a line being logged is left torn."""
+    """Kill this process at event number `countdown`; a line being logged is truncated."""
     left = [countdown]
 
     def deadly(call: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -56,7 +55,7 @@ def arm(countdown: int) -> None:
 
 
 def in_child(words: list[str], countdown: int) -> int:
-    """Run the command in a forked process; the signal that ended it, or 0 for a good end."""
+    """Run the command in a forked process; returns the signal that ended it, or 0 for success."""
     child = os.fork()
     if child == 0:
         code = 1

@@ -1,4 +1,4 @@
-"""Our Adam is PyTorch's, without the import of PyTorch's compiler."""
+"""The package's Adam equals PyTorch's, without importing PyTorch's compiler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parameters() -> list[torch.Tensor]:
 
 
 def run(optimizer, trained: list[torch.Tensor], steps: range) -> None:
-    """Steps with random gradients; the last parameter has none at every second step."""
+    """Steps with random gradients; the last parameter has none in every second step."""
     for step in steps:
         optimizer.zero_grad()
         generator = torch.Generator().manual_seed(step)
@@ -28,7 +28,7 @@ def run(optimizer, trained: list[torch.Tensor], steps: range) -> None:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_equal_to_pytorch_bit_for_bit(weight_decay):
-    """Weights and state after several steps, also of a parameter that was without a gradient."""
+    """Weights and state after several steps, also of a parameter without a gradient in some steps."""
     ours, theirs = parameters(), parameters()
     settings = {"lr": 0.01, "weight_decay": weight_decay}
     run(first := Adam(ours, **settings), ours, range(5))
@@ -39,8 +39,8 @@ def test_equal_to_pytorch_bit_for_bit(weight_decay):
 
 
 @pytest.mark.parametrize("theirs", [True, False])
-def test_checkpoints_of_either_continue_in_the_other(theirs):
-    """An existing run resumes bit-exactly, whichever of the two wrote its checkpoint."""
+def test_checkpoints_are_interchangeable(theirs):
+    """A run resumes bit-exactly with checkpoints of either optimizer."""
 
     def optimizer(trained, other):
         return torch.optim.Adam(trained, lr=0.01, fused=True) if other else Adam(trained, lr=0.01)
@@ -55,7 +55,7 @@ def test_checkpoints_of_either_continue_in_the_other(theirs):
 
 
 def test_optimizer_state_of_other_parameters_is_an_error():
-    """A state with another number of parameters is refused."""
+    """A state with another number of parameters is rejected."""
     saved = Adam(parameters(), lr=0.01).state_dict()
     with pytest.raises(ValueError, match="of 3 parameters, not of 1"):
         Adam(parameters()[:1], lr=0.01).load_state_dict(saved)

@@ -1,9 +1,7 @@
-"""A whole run of AV-CIL against a loop written from the paper's equations with plain torch, step by step in float64.
-
-The loop shares the clips, the batches' rows and the exemplars with the run, and the weights that layers start with;
-the equations of network, losses and optimizer are in `plain_equations`; D-AVSC, VAD, growth, teacher and accuracy are
-here. B clips, T slices, S tokens, D width, C classes.
-"""
+"""A run of AV-CIL compared with an independent implementation in plain PyTorch, step by step in float64.  The
+implementation shares with the run the clips, rows of batches, exemplars and initial weights; the equations
+of network, losses and optimizer are in `plain_equations`; D-AVSC, VAD, growth, teacher and accuracy are
+here. B clips, T slices, S tokens, D width, C classes."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ TAU = 0.05
 
 
 def plain_loss(w, old, a, V, y, n_c, sizes):
-    """The specification's total, term by term; `old` is the teacher's weights, None at step 0."""
+    """The specification's total, term by term; `old` has the teacher's weights, None at step 0."""
     now = plain_forward(w, a, V)
     z = linear_scores(w, now.h)
     if old is None:
@@ -64,7 +62,7 @@ def plain_loss(w, old, a, V, y, n_c, sizes):
 
 
 def plain_run(store, recorded, sizes, epochs):
-    """Losses of every epoch and the accuracy matrix, from the rows of the batches that the run took."""
+    """Losses of every epoch and the accuracy matrix, with the rows of the run's batches."""
     clips = FeatureStore(store).clips
     everything = range(len(clips))
     features = FeatureStore(store)
@@ -147,7 +145,7 @@ def recorded_run(store, tmp_path_factory):
 
 
 def test_run_equals_plain_loop(store, recorded_run):
-    """Every epoch's loss to 1e-9, the last weights to 1e-8, and the accuracy matrix exactly."""
+    """Losses of every epoch to 1e-9, the last weights to 1e-8, and the accuracy matrix exactly."""
     out, _, recorded, sizes, epochs = recorded_run
     losses, matrix, weights = plain_run(store, recorded, sizes, epochs)
     logged = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]

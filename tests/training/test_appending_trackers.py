@@ -1,4 +1,4 @@
-"""trackio and wandb, which append to the events that they have: each event is sent once, also after kills."""
+"""trackio and wandb, which append to existing events: each event is sent once, also after kills."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def expected_events(run: Path) -> list[dict[str, float]]:
 
 
 def test_trackio(store, tmp_path, monkeypatch, capsys):
-    """In its database, with the configuration, each event once; another run of the same name is another one."""
+    """Its database has the configuration and each event once; another run with the same name is separate."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import trackio
     from trackio.sqlite_storage import SQLiteStorage
 
-    for name, module in list(sys.modules.items()):  # each took it over when it was imported
+    for name, module in list(sys.modules.items()):  # each module has imported it by name
         if name.startswith("trackio") and hasattr(module, "TRACKIO_DIR"):
             monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
 
@@ -75,7 +75,7 @@ def test_trackio(store, tmp_path, monkeypatch, capsys):
 
 
 class FakeRun:
-    """What the adapter uses of wandb's run, whose service drops what comes at a step that it holds."""
+    """The part of wandb's run that the adapter uses; the service drops events at an earlier step."""
 
     def __init__(self, kept: dict) -> None:
         self.kept = kept
@@ -86,7 +86,7 @@ class FakeRun:
         self.metrics[name] = step_metric
 
     def log(self, values: dict, *, step: int) -> None:
-        assert step == len(self.kept["history"]), "twice, or one left out"
+        assert step == len(self.kept["history"]), "an event is repeated or missing"
         assert all(
             any(name == m or name.startswith(m.rstrip("*")) for m in [*self.metrics, "epoch", "class_step"])
             for name in values
@@ -98,7 +98,7 @@ class FakeRun:
 
 
 def test_wandb(store, tmp_path, monkeypatch):
-    """As wandb documents init(id=, resume="allow"), Run.step, log(step=) and finish: each event once, resumed by id."""
+    """With the documented init(id=, resume="allow"), Run.step, log(step=) and finish: each event once."""
     service: dict[str, dict] = {}
 
     def init(*, project, id, name, config, resume, settings):

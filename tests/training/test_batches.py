@@ -53,8 +53,8 @@ sizes = st.integers(1, 40)
 
 @given(new=sizes, old=st.integers(0, 40), size=sizes, exemplars=sizes)
 @settings(deadline=None, max_examples=60)
-def test_paired(new, old, size, exemplars):
-    """min(size, n) new clips each, none twice, the last incomplete batch dropped; exemplars follow, evenly used."""
+def test_paired_batches(new, old, size, exemplars):
+    """min(size, n) new clips each, none twice, without the last incomplete batch; exemplars are used evenly."""
     result = rows_of("paired", new=new, old=old, size=size, exemplars=exemplars)
     assert len(result) == new // min(size, new)
     assert all(len(fresh) == min(size, new) for fresh, _ in result)
@@ -74,7 +74,7 @@ def test_paired(new, old, size, exemplars):
 
 
 def test_exemplar_stream_repeats_within_an_epoch():
-    """Few exemplars and many new clips: each exemplar occurs once per pass, and each pass has another order."""
+    """With few exemplars and many new clips, each exemplar occurs once per pass, and passes have other orders."""
     result = rows_of("paired", new=24, old=4, size=2, exemplars=2)
     rests = [tuple(rest) for _, rest in result]
     assert len(rests) == 12
@@ -82,7 +82,7 @@ def test_exemplar_stream_repeats_within_an_epoch():
     assert len(set(rests)) > 2
 
 
-def test_order_depends_on_seed_step_and_epoch_alone():
+def test_order_depends_on_seed_step_and_epoch_only():
     """Batches depend only on seed, step and epoch, not on the global generator."""
     case = {"new": 30, "old": 9, "size": 7, "exemplars": 4}
     first = rows_of("paired", **case)
@@ -93,8 +93,8 @@ def test_order_depends_on_seed_step_and_epoch_alone():
 
 
 @pytest.mark.parametrize("batching", ["mixed", "all"])
-def test_mixed(batching):
-    """New clips and exemplars shuffled into one set: every clip at most once an epoch, all counted as new."""
+def test_mixed_batches(batching):
+    """New clips and exemplars are shuffled together: every clip at most once per epoch, all treated as new."""
     result = rows_of(batching, new=10, old=11, size=5, exemplars=3)
     assert [len(fresh) for fresh, rest in result if not rest] == [5, 5, 5, 5]
     assert len({row for fresh, _ in result for row in fresh}) == 20

@@ -1,4 +1,4 @@
-"""Devices and precisions are used as requested, or refused with a message."""
+"""Devices and precisions are used as requested, or rejected with a message."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def config(store: Path, out: Path, **changes) -> TrainConfig:
     return TrainConfig(features=store, out=out, **settings | changes)
 
 
-def test_defaults_of_a_processor(monkeypatch):
-    """float32 throughout; bfloat16 keeps weights and sums in float32."""
+def test_cpu_defaults(monkeypatch):
+    """float32 for all tensors; with bfloat16, weights and sums are float32."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert DeviceConfig.of(None, None) == DeviceConfig.on_cpu(torch.float32)
     coarse = DeviceConfig.of("cpu", "bfloat16")
@@ -45,7 +45,7 @@ def test_missing_gpu(store, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_options_that_closed_form_methods_cannot_use(store, tmp_path):
+def test_invalid_options_of_closed_form_methods(store, tmp_path):
     """They run on the CPU and sum in float64."""
     for changes in (
         {"device": "cuda"},
@@ -57,8 +57,8 @@ def test_options_that_closed_form_methods_cannot_use(store, tmp_path):
             Run(config(store, tmp_path / "run", method="blade", **changes), quiet=True)
 
 
-def test_bfloat16_trains_as_well(store, tmp_path):
-    """Accuracy is near that of float32, weights are float32, and the precision is part of the configuration."""
+def test_bfloat16_training(store, tmp_path):
+    """The accuracy is close to float32, weights are float32, and the precision is part of the configuration."""
     fine = train(config(store, tmp_path / "fine"), quiet=True)
     coarse = train(config(store, tmp_path / "coarse", precision="bfloat16"), quiet=True)
     assert abs(coarse["average_incremental_accuracy"] - fine["average_incremental_accuracy"]) < 0.1

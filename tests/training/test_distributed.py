@@ -40,8 +40,8 @@ def losses(out: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("method", ["av-cil", "icarl"])
-def test_two_processes_train_as_one(method, store, tmp_path):
-    """Losses that compare clips of a batch: two processes equal one, losses to 1e-9, weights to 1e-8; printed once."""
+def test_two_processes_equal_one(method, store, tmp_path):
+    """With losses between clips of a batch: losses agree to 1e-9, weights to 1e-8; output is printed once."""
     run(store, tmp_path / "one", method, processes=1)
     done = run(store, tmp_path / "two", method, processes=2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-9)
@@ -55,7 +55,7 @@ def test_two_processes_train_as_one(method, store, tmp_path):
 
 
 def test_distributed_run_resumes_after_a_kill(store, tmp_path):
-    """Both processes killed in the middle of a step: the same command gives the files of an uninterrupted run."""
+    """After a kill of both processes within a step, the same command gives the files of an uninterrupted run."""
     run(store, tmp_path / "whole", "av-cil", processes=2)
     deadly = tmp_path / "sitecustomize.py"
     deadly.write_text(
@@ -78,7 +78,7 @@ def test_distributed_run_resumes_after_a_kill(store, tmp_path):
 
 
 def test_closed_form_methods_need_a_single_process(store, tmp_path):
-    """A closed-form method has no batches to divide, so several processes are refused."""
+    """A closed-form method has no batches to divide, so several processes are an error."""
     done = run(store, tmp_path / "run", "blade", processes=2, check=False)
     assert done.returncode != 0
     assert "start it without torchrun" in done.stderr

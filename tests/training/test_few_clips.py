@@ -1,4 +1,4 @@
-"""Gradient methods train with one clip of each class, with fewer clips than a batch, and with one class a step."""
+"""Gradient methods train with one clip per class, with fewer clips than a batch, and with one class per step."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CASES = [
 @pytest.mark.parametrize("per_step", [1, 2])
 @pytest.mark.parametrize("counts", [(1, 0), (3, 1)], ids=lambda counts: f"{counts[0]} train {counts[1]} val")
 @pytest.mark.parametrize(("name", "words"), CASES, ids=[" ".join((n, *w)) for n, w in CASES])
-def test_a_run(name, words, counts, per_step, new_store, tmp_path, capsys):
-    """Every step is trained and tested; a note says that a step without validation clips ends with the last epoch."""
+def test_run_with_few_clips(name, words, counts, per_step, new_store, tmp_path, capsys):
+    """Every step is trained and tested; a note says that without validation clips the last epoch is used."""
     config = TrainConfig(
         features=new_store(classes=CLASSES, counts={"train": counts[0], "val": counts[1], "test": 2}),
         out=tmp_path / "run",

@@ -1,4 +1,5 @@
-"""Clips without audio or frames are used if the remaining modality suffices, never filled with zeros, and counted."""
+"""Clips without audio or frames are used if the remaining modality suffices, never filled with zeros, and
+counted."""
 
 from __future__ import annotations
 
@@ -34,10 +35,8 @@ def make(
     keep: tuple[str | None, ...] = (None, "audio", "visual"),
     without_audio: Collection[int] | None = None,
 ) -> Path:
-    """A store of the clips that lack one of `keep`; None are the whole ones.
-
-    If `without_audio` is given, only the training clips of these classes lack a modality.
-    """
+    """A store of the clips with the missing modality in `keep`; None means complete clips.\n\nIf
+    `without_audio` is given, only the training clips of these classes lack a modality."""
     manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)), missing="keep")
     with FeatureWriter(folder, manifest) as writer:
         for label in range(CLASSES):
@@ -63,11 +62,8 @@ def run(store: Path, out: Path, **options) -> dict:
     return train(TrainConfig(features=store, out=out, **options))
 
 
-def test_audio_training_uses_every_clip_with_audio_and_no_zeros(tmp_path):
-    """blade on sound: the same statistics, bit for bit, as from a store without the silent clips.
-
-    The zeros of silent clips once halved its mean of the audio features.
-    """
+def test_audio_training_skips_clips_without_audio(tmp_path):
+    """Statistics of audio-only blade equal, bit for bit, those of a store without clips that lack audio."""
     run(make(tmp_path / "all"), tmp_path / "one", modality="audio")
     run(make(tmp_path / "sounding", keep=(None, "visual")), tmp_path / "other", modality="audio")
     one, other = (
@@ -102,7 +98,7 @@ def test_methods_that_leave_out_incomplete_clips(tmp_path, capsys, method):
 
 
 def test_blade_learns_from_incomplete_clips(tmp_path, capsys):
-    """The run says so and counts them, and each is part of the statistics of the modality that it has."""
+    """The output has their number, and each is part of the statistics of its modality."""
     results = run(make(tmp_path / "all"), tmp_path / "one", method="blade")
     message = capsys.readouterr()
     assert "16 train, 4 val, 8 test" in message.out + message.err
@@ -119,10 +115,8 @@ def test_blade_learns_from_incomplete_clips(tmp_path, capsys):
 
 @pytest.mark.parametrize("options", [{}, {"stream": "class-removal"}])
 def test_steps_without_a_modality(tmp_path, options):
-    """The classes of a step may all lack audio, also those that remain when others are removed.
-
-    The model after a removal is compared with one that never learned the removed class.
-    """
+    """All classes of a step may lack audio, also after other classes were removed; then the model equals one
+    that never learned the removed class."""
     complete = 1 if options else 3
     store = make(tmp_path / "s", without_audio=[label for label in range(CLASSES) if label != complete])
     steps = tmp_path / "steps.json"
@@ -143,8 +137,8 @@ def test_no_training_clip_has_audio(tmp_path):
         run(store, tmp_path / "run", method="blade")
 
 
-def test_a_resumed_run_with_incomplete_clips(tmp_path):
-    """A run that continues from the checkpoint of its first step gives the same model, bit for bit."""
+def test_resumed_run_with_incomplete_clips(tmp_path):
+    """A run resumed from the checkpoint of its first step gives the same model, bit for bit."""
     store = make(tmp_path / "all")
     run(store, tmp_path / "one")
     run(store, tmp_path / "two")
@@ -157,8 +151,8 @@ def test_a_resumed_run_with_incomplete_clips(tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_run_with_a_checkpoint_of_format_3_is_resumed(tmp_path):
-    """Its statistics are converted: the result is the same up to rounding."""
+def test_checkpoint_of_format_3_is_resumed(tmp_path):
+    """Its statistics are converted: the result is equal up to rounding."""
     store = make(tmp_path / "whole", keep=(None,))
     run(store, tmp_path / "one")
     run(store, tmp_path / "two")
@@ -188,8 +182,8 @@ def test_missing_zero_in_old_stores_is_read_as_keep(tmp_path):
         assert len(writer.done) == CLASSES * sum(SPLITS.values())
 
 
-def test_a_class_without_a_whole_clip(tmp_path):
-    """Such a class is refused; the message names the missing modality."""
+def test_class_without_complete_clips(tmp_path):
+    """It is an error that names the missing modality."""
     store = make(tmp_path / "s", keep=("audio",))
     with pytest.raises(InputError, match=r"no train clip of 'c0'.*that have audio and visual"):
         run(store, tmp_path / "run", method="ncm")

@@ -46,7 +46,7 @@ def run_all(store: Path, folder: Path, method: list[str], plan: list[list[int]])
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """The files of a run without its lock, and without times in them."""
+    """The files of a run without its lock and without times."""
     files = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     del files[".lock"]
     for name in files:
@@ -66,8 +66,8 @@ def contents(run: Path) -> dict[str, bytes]:
     ],
     ids=lambda value: value[1] if isinstance(value[0], str) else "",
 )
-def test_kill_at_any_time(method, plan, store, tmp_path):
-    """Killed at any event or in the middle of a line, the resumed run has the same bytes and no further files."""
+def test_kill_at_any_event(method, plan, store, tmp_path):
+    """Killed at any event or within a line, the resumed run has the same bytes and no additional files."""
     folder = tmp_path / "runs"
     ends = run_all(store, folder, method, [[], *plan])
     assert ends[0] == [0]

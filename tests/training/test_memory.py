@@ -1,4 +1,4 @@
-"""Memory of a run: planned before it starts, within the limit, with the same results for any limit."""
+"""Memory of a run: planned before the start, within the limit, with the same results for any limit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def matrix(out: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def unlimited(store, tmp_path_factory) -> Path:
-    """A run with enough memory for everything."""
+    """A run with enough memory for all tables."""
     out = tmp_path_factory.mktemp("unlimited") / "run"
     train(config(store, out), quiet=True)
     return out
@@ -57,12 +57,12 @@ def unlimited(store, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def no_spare(monkeypatch):
-    """These clips are tiny: what is too small to be listed would hide them."""
+    """Removes the reserve of the memory plan, which is larger than these small clips."""
     monkeypatch.setattr(memory_sizes, "OVERHEAD", 0)
 
 
-def test_a_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatch, no_spare, capsys):
-    """Clips read as they are needed, batches in parts, a teacher without memory: losses to 1e-9, equal accuracies."""
+def test_small_limit_gives_the_same_run(unlimited, store, tmp_path, monkeypatch, no_spare, capsys):
+    """Clips are read on demand, batches are divided, the teacher is not cached: losses to 1e-9, equal accuracies."""
     run = Run(config(store, tmp_path / "run"), quiet=True)
     limit = (
         run.plan.network + 2 * memory_sizes.iteration_bytes(run.plan.sizes, run.device_config, 1, (8, 4)) + 8
@@ -99,7 +99,7 @@ def test_limit_below_one_clip_is_an_error(store, tmp_path):
 
 
 def test_plan_counts_allocated_memory(store, tmp_path):
-    """Bytes of clips, iteration and network by hand, for the fullest step: the last one."""
+    """Bytes of clips, iteration and network, computed manually for the largest step, the last one."""
     plan = Run(config(store, tmp_path / "run"), quiet=True).plan
     clip = 2 * 3 * 12
     assert plan.sizes.stored == 2 * clip
@@ -110,10 +110,10 @@ def test_plan_counts_allocated_memory(store, tmp_path):
     last = plan.steps[-1]
     assert (last.new, last.old, last.validation) == (16, 8, 18)
     assert plan.stored(last)[0] == (16 + 8 + 18) * 2 * clip + 8 * 8 * clip
-    assert not plan.copies_batches, "tokens and maps are taken from where they stand"
+    assert not plan.copies_batches, "tokens and maps are not copied"
     sums = 14 * 8 * 2 * 12
     trained = 12 * 8 * clip + 4 * 12 * 8 * clip + 12 * sums
-    asked = 18 * (4 * 8 * clip + 2 * clip + sums)  # with those read ahead, and as they are stored
+    asked = 18 * (4 * 8 * clip + 2 * clip + sums)  # with prefetched clips, in the dtype of the store
     assert plan.iteration == OVERHEAD + max(trained, asked)
 
 
@@ -145,7 +145,7 @@ def test_out_of_memory_error_has_advice(store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_cached_tensors_are_unchanged(place, tmp_path):
-    """The same bits from memory and from a scratch file, which has no name and leaves nothing behind."""
+    """The same bits from memory and from a temporary file, which has no name and does not remain."""
     values = torch.randn(7, 3, 2), torch.randn(7).double()
     size = sum(value.nbytes for value in values)
     budget = Budget(
@@ -170,7 +170,7 @@ def test_cached_tensors_are_unchanged(place, tmp_path):
 
 
 def test_full_disk_disables_the_cache(tmp_path, monkeypatch):
-    """Blocks are allocated first: writing to a file without them would kill the process."""
+    """Blocks are allocated first, because writing to a mapped file without space would kill the process."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -182,7 +182,7 @@ def test_full_disk_disables_the_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cache", ["memory", "none"])
-def test_teacher_cache_changes_nothing(cache, unlimited, store, tmp_path):
+def test_teacher_cache_does_not_change_results(cache, unlimited, store, tmp_path):
     """With the teacher cache in another place, or without it, the run is equal up to rounding."""
     train(config(store, tmp_path / "run", teacher_cache=cache), quiet=True)
     assert losses(tmp_path / "run") == pytest.approx(losses(unlimited), rel=1e-9)

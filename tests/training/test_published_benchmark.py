@@ -25,7 +25,7 @@ ORDER = ("c4", "c1", "c5", "c0", "c3", "c2")
 
 @pytest.fixture
 def clips(store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, SplitClip]:
-    """A benchmark with the clips of the store, with changes by the test."""
+    """A benchmark with the clips of the store, changed by the test."""
     clips = {clip.clip_id: SplitClip(clip.label, clip.split) for clip in FeatureStore(store).clips}
 
     def load(name: str) -> PublishedBenchmark:
@@ -71,7 +71,7 @@ def test_clips_outside_the_benchmark_are_not_read(
 def test_store_that_contradicts_the_benchmark_is_an_error(
     store: Path, tmp_path: Path, clips: dict[str, SplitClip]
 ) -> None:
-    """A test clip in the training split would increase all accuracies, so it is refused."""
+    """A test clip in the training split would increase accuracies."""
     clips["c0/train/0"] = SplitClip("c0", "test")
     with pytest.raises(InputError, match="'c0/train/0' is 'c0', train, in the store, but 'c0', test"):
         train(config(store, tmp_path / "run"), quiet=True)
@@ -102,7 +102,7 @@ def test_store_with_other_classes_is_an_error(
     ],
 )
 def test_steps_have_one_source(store: Path, options: dict[str, Any], message: str | None) -> None:
-    """A benchmark with another step size is allowed; contradicting options are refused."""
+    """A benchmark with another step size is allowed; contradicting options are errors."""
     if message is None:
         assert config(store, Path("out"), **options).benchmark == "vs100-ci"
         return
@@ -127,8 +127,8 @@ def run_config(method: str) -> RunConfig:
     return RunConfig(settings=settings, benchmark=benchmark, store_path="store", store_fingerprint="f")
 
 
-def test_run_killed_between_its_first_two_files_can_be_started_again(tmp_path: Path) -> None:
-    """env.json without config.json, or part of a file, is not a run with other settings."""
+def test_run_killed_before_its_configuration_restarts(tmp_path: Path) -> None:
+    """env.json without config.json, or a partial file, is not a run with other settings."""
     (tmp_path / "env.json").write_text("{}")
     (tmp_path / ".config.json.123.part").write_text('{"me')
     begun = run_config("lwf")
@@ -139,7 +139,7 @@ def test_run_killed_between_its_first_two_files_can_be_started_again(tmp_path: P
 
 
 def test_folder_with_other_files_is_not_a_run(tmp_path: Path) -> None:
-    """A folder with other files is refused, and nothing is written into it."""
+    """It is an error, and no file is written to it."""
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(InputError, match="not empty and not a run directory"):
         RunDirectory(tmp_path).begin(run_config("lwf"), Environment())

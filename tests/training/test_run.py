@@ -1,4 +1,4 @@
-"""A run's steps: which epoch is chosen, what is looked at, and in which order files appear."""
+"""The steps of a run: selected epochs, data that are read, and the order of files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lines(out: Path) -> list[dict]:
 
 
 def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, torch.Tensor]]:
-    """Let validation return these accuracies in turn; the evaluated networks are returned."""
+    """Replace validation by these accuracies; returns the evaluated networks."""
     asked: list[dict[str, torch.Tensor]] = []
 
     def validate(model, table, process_group):
@@ -59,7 +59,7 @@ def scripted_validation(monkeypatch, accuracies: list[float]) -> list[dict[str, 
 @pytest.mark.parametrize(
     ("accuracies", "best"), [([0.5, 0.75, 0.75], 1), ([0.25, 0.25, 0.25], 0), ([0.0, 0.0, 0.5], 2)]
 )
-def test_best_epoch_is_the_first_of_equals(accuracies, best, store, tmp_path, monkeypatch):
+def test_first_best_epoch_is_selected(accuracies, best, store, tmp_path, monkeypatch):
     """The model of a step is bit for bit that of the best epoch, the first one on ties."""
     asked = scripted_validation(monkeypatch, accuracies)
     train(config(store, tmp_path / "run", classes_per_step=6), quiet=True)
@@ -70,7 +70,7 @@ def test_best_epoch_is_the_first_of_equals(accuracies, best, store, tmp_path, mo
     assert all(torch.equal(tensors[name], asked[best][name]) for name in tensors)
 
 
-def test_last_epoch_by_name(store, tmp_path, monkeypatch):
+def test_selection_of_the_last_epoch(store, tmp_path, monkeypatch):
     """With --selection last, the last weights are saved, and validation runs once, after the last epoch."""
     asked = scripted_validation(monkeypatch, [0.5])
     train(config(store, tmp_path / "run", classes_per_step=6, selection="last"), quiet=True)
@@ -80,7 +80,7 @@ def test_last_epoch_by_name(store, tmp_path, monkeypatch):
 
 
 def test_steps_of_unequal_sizes(store, tmp_path):
-    """One class, then four, then one: the matrix, its head and the metrics follow."""
+    """One class, then four, then one: the matrix, the head and the metrics have the right sizes."""
     steps = tmp_path / "steps.json"
     steps.write_text(json.dumps([["c5"], ["c0", "c1", "c2", "c3"], ["c4"]]))
     results = train(config(store, tmp_path / "run", classes_per_step=None, steps=steps), quiet=True)
@@ -105,8 +105,8 @@ def test_steps_of_unequal_sizes(store, tmp_path):
     ]
 
 
-def test_too_small_memory_limit_is_an_error_before_training(store, tmp_path):
-    """Five clips for six classes: refused at once, nothing but the lock is left."""
+def test_too_few_exemplars_are_an_error(store, tmp_path):
+    """Five clips for six classes are rejected before training, and only the lock remains."""
     with pytest.raises(InputError, match="too small for 6 classes"):
         train(config(store, tmp_path / "run", exemplars=5, exemplars_per_class=None), quiet=True)
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {".lock"}
@@ -127,8 +127,8 @@ def test_validation_uses_only_validation_clips(store, tmp_path, monkeypatch):
     assert evaluated == [*[("val", 9)] * 3, ("test", 12), *[("val", 18)] * 3, ("test", 12), ("test", 12)]
 
 
-def test_results_come_last(store, tmp_path, monkeypatch):
-    """After any failure before it is written, results.json does not exist; the same command then finishes."""
+def test_results_are_written_last(store, tmp_path, monkeypatch):
+    """After any earlier failure, results.json does not exist; the same command then finishes."""
 
     def fail(*args, **kwargs):
         raise OSError("the disk is gone")
@@ -148,7 +148,7 @@ def test_results_come_last(store, tmp_path, monkeypatch):
 
 
 def test_joint_starts_each_step_with_a_new_network(store, tmp_path):
-    """Nothing of the last step's network is in the next one's, which has all clips of both steps."""
+    """The network does not depend on the previous step, and is trained with all clips of both steps."""
     trained = Run(config(store, tmp_path / "run", method="joint"), quiet=True)
     trainer = trained.trainer
     assert isinstance(trainer, GradientTrainer)
@@ -174,7 +174,7 @@ def teacher_case(store: Path, folder: Path, budget: Budget):
 
 
 def test_cached_and_computed_teacher_outputs_are_equal(store, tmp_path):
-    """Logits and attention from memory equal those computed for each batch, and exemplars alone take up room."""
+    """Cached logits and attention equal those computed for each batch; only exemplars need memory."""
     trainer, step, recalls = teacher_case(store, tmp_path / "run", Budget.host_only(10**6))
     computes = CachedTeacher(recalls.network, step.pool, new_count=step.new_count, budget=Budget.host_only(0))
     for epoch in range(2):
@@ -193,7 +193,7 @@ def test_cached_and_computed_teacher_outputs_are_equal(store, tmp_path):
 
 
 def test_teacher_cache_respects_the_memory_budget(store, tmp_path):
-    """If only the maps of the exemplars fit, they are cached: only requested clips need memory."""
+    """If only the maps of the exemplars fit, only these are cached."""
     maps = 6 * 8 * (2 * 3 * 12)  # bytes: exemplars, float64
     for budget, kept in ((maps, True), (maps - 1, False)):
         trainer, step, teacher = teacher_case(store, tmp_path / "run", Budget.host_only(budget))
@@ -202,8 +202,8 @@ def test_teacher_cache_respects_the_memory_budget(store, tmp_path):
         assert (teacher.locations["maps"] == "memory") == kept
 
 
-def test_tables_beyond_memory_are_read_batch_by_batch(store):
-    """A table that does not fit gives the same numbers from the store."""
+def test_too_large_tables_are_read_in_batches(store):
+    """The values are equal to those of a table in memory."""
     features = FeatureStore(store)
     rows = list(range(0, 40, 3))
     place = DeviceConfig.on_cpu(torch.float64)
@@ -223,10 +223,10 @@ def test_tables_beyond_memory_are_read_batch_by_batch(store):
         assert torch.equal(one, other)
 
 
-def test_progress_counts_the_epochs_that_a_method_has(
+def test_progress_counts_the_actual_epochs(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A closed-form method has one epoch per step, for any `epochs`; the time left was wrong by a factor of 100."""
+    """A closed-form method has one epoch per step, for any `epochs`."""
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     train(config(store, tmp_path / "blade", method="blade"))
     assert "step 1/2: 1 of 1 epochs, " in capsys.readouterr().err

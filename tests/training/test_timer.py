@@ -1,4 +1,4 @@
-"""Times count for the innermost part, and are kept after an interruption."""
+"""Times are assigned to the innermost part, and are kept after an interruption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_nested_time_counts_only_for_the_inner_part():
     clock = Clock()
     timer = Timer(clock=clock)
     timer.start({"learning": 10.0})
-    clock.now += 7  # outside every part
+    clock.now += 7  # outside of all parts
     with timer.during("learning"):
         clock.now += 1
         with contextlib.suppress(ValueError), timer.during("validation"):
@@ -60,7 +60,7 @@ def test_validation_without_selection_is_not_training_time():
     [("fine-tuning", "best", True), ("fine-tuning", "last", False), ("blade", "best", False)],
 )
 def test_seconds_of_each_part(store, tmp_path, method, selection, chooses):
-    """Each part took time, the totals are the sums over steps, and `seconds` is the training time."""
+    """Each part took time, the totals are sums over steps, and `seconds` is the training time."""
     config = TrainConfig(
         features=store,
         out=tmp_path / "run",
@@ -79,7 +79,7 @@ def test_seconds_of_each_part(store, tmp_path, method, selection, chooses):
     assert results["seconds"] == pytest.approx(training_seconds(parts, selects=chooses))
 
 
-def test_seconds_before_a_kill_count(store, tmp_path, monkeypatch):
+def test_seconds_before_a_kill_are_included(store, tmp_path, monkeypatch):
     """A resumed step includes the time before the interruption."""
     config = TrainConfig(
         features=store,

@@ -1,4 +1,4 @@
-"""Trackers beside the run directory: each event once however often a run was killed, and never at the run's cost."""
+"""Trackers: each event is logged once after any number of kills, and the run itself is not affected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METHOD = ["--method", "av-cil", "--exemplars-per-class", "3"]
 
 
 def scalars(run: Path) -> Scalars:
-    """What TensorBoard shows of a run: (x, value) by name, in the order of writing."""
+    """The scalars in TensorBoard's files: (x, value) by name, in the order of writing."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     there = EventAccumulator(str(events_folder(run)))
@@ -45,8 +45,8 @@ def undisturbed(store, tmp_path_factory) -> Path:
     return out
 
 
-def test_tracker_receives_the_content_of_the_run_directory(undisturbed):
-    """Losses and validation over epochs, accuracies over steps, forgetting at the end, the configuration once."""
+def test_tracker_has_the_content_of_the_run(undisturbed):
+    """Losses and validation by epoch, accuracies by step, forgetting at the end, the configuration once."""
     shown, log = scalars(undisturbed), lines(undisturbed)
     results = json.loads((undisturbed / "results.json").read_text())
     assert len(log) == 9
@@ -73,8 +73,8 @@ def test_closed_form_models(method, store, tmp_path):
     assert not [name for name in shown if name.startswith("loss/")]
 
 
-def test_kill_at_any_time(store, tmp_path):
-    """Killed at any event and gone on with: events as of an undisturbed run, and no byte of the run differs."""
+def test_kill_at_any_event(store, tmp_path):
+    """Killed at any event and resumed: events and run files equal those of an uninterrupted run."""
     plan = [[], [1], [5], [20], [44], [71], [97], [121], [9, 1, 2, 3], [30, 30, 30]]
     ends = run_all(store, tmp_path / "tracked", [*METHOD, "--track", "tensorboard"], plan)
     assert ends == [[signal.SIGKILL] * len(deaths) + [0] for deaths in plan]
@@ -89,7 +89,7 @@ def test_kill_at_any_time(store, tmp_path):
 
 
 def test_tracking_can_be_switched_on_and_off(undisturbed, store, tmp_path, monkeypatch):
-    """--track is not part of the configuration: a run that is resumed or finished before is logged completely."""
+    """--track is not part of the configuration: a resumed or finished run is logged completely."""
     write = RunDirectory.log
 
     def stop(self, line):
@@ -110,7 +110,7 @@ def test_tracking_can_be_switched_on_and_off(undisturbed, store, tmp_path, monke
 
 
 @pytest.mark.parametrize("moment", ["begin", "add", "caught_up", "close"])
-def test_a_tracker_that_fails(moment, undisturbed, store, tmp_path, monkeypatch, capsys):
+def test_failing_tracker(moment, undisturbed, store, tmp_path, monkeypatch, capsys):
     """The error is printed once and the run is the same; the same command later logs the missing events."""
     calls = []
     original = getattr(TensorBoard, moment)
@@ -137,7 +137,7 @@ def test_a_tracker_that_fails(moment, undisturbed, store, tmp_path, monkeypatch,
 
 
 def test_missing_tracker_package(store, tmp_path, monkeypatch, capsys):
-    """Refused before the run begins, with how to install it; reproduce refuses as well."""
+    """It is an error before the run, with the installation command; also in reproduce."""
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(
         InputError, match=r"--track trackio needs the package trackio.*pip install 'avcil\[track\]'"
@@ -162,7 +162,7 @@ def test_missing_tracker_package(store, tmp_path, monkeypatch, capsys):
 
 
 def test_open_tensorboard_gets_no_event_twice(undisturbed, store, tmp_path, monkeypatch):
-    """A TensorBoard that stays open during a kill and resume does not get events twice."""
+    """Also if TensorBoard remains open during a kill and resume."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
@@ -187,7 +187,7 @@ def test_open_tensorboard_gets_no_event_twice(undisturbed, store, tmp_path, monk
     assert now == scalars(undisturbed)
 
 
-def test_the_command(store, tmp_path, capsys):
+def test_train_prints_the_viewer_command(store, tmp_path, capsys):
     """avcil train prints how to view the metrics."""
     arguments = ["train", str(store), "--classes-per-step", "3", "--track", "tensorboard"]
     with pytest.raises(SystemExit) as end:
@@ -197,8 +197,8 @@ def test_the_command(store, tmp_path, capsys):
     assert scalars(tmp_path / "run")["final/last_accuracy"]
 
 
-def test_every_run_of_a_reproduction(store, tmp_path, capsys):
-    """Under its own name, in one folder that TensorBoard shows side by side."""
+def test_runs_of_a_reproduction_are_logged(store, tmp_path, capsys):
+    """Each under its own name, in one folder that TensorBoard shows together."""
     arguments = ["reproduce", str(store), "--classes-per-step", "3", "--methods", "blade", "slda:features=30"]
     arguments += ["--modalities", "audio", "--seeds", "0", "--track", "tensorboard", "--jobs", "1"]
     with pytest.raises(SystemExit) as end:
@@ -209,8 +209,8 @@ def test_every_run_of_a_reproduction(store, tmp_path, capsys):
     assert len(names) == 2
 
 
-def test_stamp_is_kept_by_copies_and_differs_for_new_runs(undisturbed, store, tmp_path):
-    """A copy or a move keeps the stamp; begun again under the same name, it is another run."""
+def test_stamp_identifies_a_run(undisturbed, store, tmp_path):
+    """Copied and moved runs keep it; a new run with the same name has another one."""
     content = read_config(undisturbed)
     stamp = TrackedRun(RunPaths(undisturbed), content).stamp
     moved = shutil.copytree(undisturbed, tmp_path / "run")
@@ -219,7 +219,7 @@ def test_stamp_is_kept_by_copies_and_differs_for_new_runs(undisturbed, store, tm
     assert TrackedRun(RunPaths(tmp_path / "again" / "run"), content).stamp != stamp
 
 
-def test_without_a_tracker_nothing_is_read(undisturbed):
+def test_no_events_without_a_tracker(undisturbed):
     """Without a tracker, no events are created."""
 
     def never():
@@ -229,8 +229,8 @@ def test_without_a_tracker_nothing_is_read(undisturbed):
         tracking.update(never)
 
 
-def test_fields_of_the_configuration(store, tmp_path):
-    """Two configurations that differ in tracking alone are the same run."""
+def test_tracking_is_not_in_the_configuration(store, tmp_path):
+    """Two configurations that differ only in tracking are the same run."""
     plain = config(store, tmp_path / "run", track=None)
     train(plain, quiet=True)
     before = (tmp_path / "run" / "config.json").read_bytes()

@@ -1,4 +1,4 @@
-"""Classes without validation clips: the epoch is selected by the other classes, or the last epoch is used."""
+"""Classes without validation clips: other classes select the epoch, or the last epoch is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avcil.training.run import train
 
 
 def make(folder: Path, with_validation: set[int]) -> Path:
-    """Four classes, of which some have validation clips."""
+    """A store of four classes, of which some have validation clips."""
     manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)))
     rng = np.random.default_rng(0)
     with FeatureWriter(folder, manifest) as writer:
@@ -34,7 +34,7 @@ def run(store: Path, out: Path, method: str = "lwf") -> list[dict]:
 
 
 def test_step_without_validation_clips(tmp_path, capsys):
-    """Old classes alone would select the epoch with the least learning: the last epoch is used, with a message."""
+    """Old classes alone would select the epoch with the least learning, so the last epoch is used, with a message."""
     states = run(make(tmp_path / "store", {0, 1}), tmp_path / "run")
     assert (states[1]["best_epoch"], states[1]["val_accuracy"]) == (2, None)
     assert states[0]["val_accuracy"] is not None
@@ -55,13 +55,13 @@ def test_step_with_validation_clips_of_some_classes(tmp_path, capsys):
     )
 
 
-def test_a_method_without_epochs_needs_none(tmp_path, capsys):
+def test_method_without_epochs_needs_no_validation_clips(tmp_path, capsys):
     run(make(tmp_path / "store", set()), tmp_path / "run", method="blade")
     assert "validation" not in "".join(capsys.readouterr())
 
 
 def test_first_step_without_validation_clips(tmp_path, capsys):
-    """Like any other step, it ends with the last epoch; the next step selects its epoch by validation clips."""
+    """The last epoch is used; the next step selects its epoch with validation clips."""
     states = run(make(tmp_path / "store", {2, 3}), tmp_path / "run")
     assert (states[0]["best_epoch"], states[0]["val_accuracy"]) == (2, None)
     assert states[1]["val_accuracy"] is not None
