@@ -133,7 +133,7 @@ def test_memory_does_not_grow_with_clips(name, options):
     record = sum(sizes.pop(f"learned.{name}") for name in ("hashes", "labels"))
     assert record == 16 * 20 * len(labels)
     kept = sum(sizes.values())
-    assert kept < 1.2 * many.report()["bytes"] + 500  # what is saved of a symmetric matrix is half
+    assert 0 <= kept - many.report()["bytes"] < 300, "only widths and fitted values are not counted"
 
 
 @pytest.mark.parametrize(

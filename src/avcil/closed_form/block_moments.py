@@ -41,7 +41,7 @@ class BlockMoments:
 
     @property
     def bytes(self) -> int:
-        """Size in memory."""
+        """Size of the saved tensors."""
         return sum(block.bytes for block in self.blocks)
 
     def add_classes(self, count: int) -> None:

@@ -61,11 +61,6 @@ class ClassMoments(ClassCounts):
     within: Tensor
     means: Tensor
 
-    @property
-    def bytes(self) -> int:
-        """Size of the saved tensors: counts, means and one triangle of the scatter."""
-        return 8 * (self.counts.numel() + self.means.numel() + self.width * (self.width + 1) // 2)
-
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1.
 

@@ -5,6 +5,7 @@ M features, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -57,8 +58,17 @@ class ClassStatistics:
 
     @property
     def bytes(self) -> int:
-        """Size in memory."""
-        return 8 * sum(tensor.numel() for tensor in self._by_name.values())
+        """Size of the saved tensors."""
+        return 8 * sum(math.prod(shape) for shape in self._saved_shapes(self.classes).values())
+
+    def _saved_shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        """The shape of each saved tensor."""
+        sizes = {"M": self.width, "C": classes}
+        triangle = (self.width * (self.width + 1) // 2,)
+        return {
+            name: triangle if axes == "MM" else tuple(sizes[axis] for axis in axes)
+            for name, axes in self.AXES.items()
+        }
 
     def add_classes(self, count: int) -> None:
         """Add `count` classes without clips."""
@@ -94,13 +104,10 @@ class ClassStatistics:
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` returned; InputError if it is invalid or does not have M features."""
-        sizes = {"M": self.width, "C": _size("C", self.AXES, tensors)}
-        for name, axes in self.AXES.items():
-            shape = tuple(sizes[axis] for axis in axes)
-            if axes == "MM":
-                shape = (self.width * (self.width + 1) // 2,)
+        width = self.width
+        for name, shape in self._saved_shapes(_size("C", self.AXES, tensors)).items():
             saved = checks.tensor(tensors, name, shape, dtypes=checks.DOUBLE)
-            setattr(self, name, unpacked(saved, sizes["M"]) if axes == "MM" else saved.clone())
+            setattr(self, name, unpacked(saved, width) if self.AXES[name] == "MM" else saved.clone())
 
 
 def _size(axis: str, axes: Mapping[str, str], tensors: Mapping[str, Tensor]) -> int:

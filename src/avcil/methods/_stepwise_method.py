@@ -39,13 +39,6 @@ from avcil.methods.model import Model
 from avcil.utils import checks
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
-
-def check_calibration_clips(count: int) -> None:
-    """Refuse a negative size of the calibration sample."""
-    if count < 0:
-        raise InputError(f"option calibration_clips must be 0 or more; not {count}")
-
-
 Batches = list[tuple[tuple[Tensor, ...], Tensor]]
 """Vectors of clips, as returned by `pool`, and labels."""
 

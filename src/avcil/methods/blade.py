@@ -44,8 +44,9 @@ from avcil.methods._saved_statistics import (
     saved_deviations,
     saved_learned_clips,
 )
-from avcil.methods._stepwise_method import Batches, StepwiseMethod, check_calibration_clips, joined
+from avcil.methods._stepwise_method import Batches, StepwiseMethod, joined
 from avcil.methods.model import Model
+from avcil.utils.options import check_range
 from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 
@@ -60,7 +61,7 @@ class BladeOptions:
     do not depend on it. With 0, probabilities are those of Gaussian classes, and there are no p-values."""
 
     def __post_init__(self) -> None:
-        check_calibration_clips(self.calibration_clips)
+        check_range(self, "calibration_clips", least=0)
 
 
 class BladeMethod(StepwiseMethod):

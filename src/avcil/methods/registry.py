@@ -49,11 +49,6 @@ METHODS = ClassRegistry(
 )
 
 
-def builtin_names() -> list[str]:
-    """Names of the methods that come with avcil; imports none of them."""
-    return METHODS.builtin_names()
-
-
 def method_names() -> list[str]:
     """Names of the methods of avcil and of installed packages; imports no method."""
     return METHODS.names()

@@ -27,7 +27,7 @@ from avcil.data.clips import parse_labels
 from avcil.encoders.parts import EncoderPart, parts_of
 from avcil.errors import InputError
 from avcil.methods.model import Model
-from avcil.methods.registry import builtin_names
+from avcil.methods.registry import METHODS
 from avcil.nn.network import Network
 from avcil.saved_models.card import model_card
 from avcil.saved_models.checksums import (
@@ -221,7 +221,7 @@ def load_model(folder: Path) -> tuple[Model, list[str], dict[str, Any]]:
 
 
 def _build(kind: str, config: Any, tensors: dict[str, Tensor]) -> Model:
-    if kind == Network.kind or kind in builtin_names():
+    if kind == Network.kind or kind in METHODS.builtin_names():
         return _build_model(kind, config, tensors)
     try:  # a method of the user may not check the content of files
         return _build_model(kind, config, tensors)
