@@ -92,10 +92,10 @@ def test_saved_bit_for_bit(make_clips):
 
 
 def test_memory_is_bounded(make_clips):
-    """8 (M M + M C + C) bytes, after one clip as after many."""
+    """8 (M (M + 1) / 2 + M C + C) bytes are saved, after one clip as after many."""
     features, labels = make_clips(3, count=400)
     few, many = moments_of(features[:9], labels[:9], 3), moments_of(features, labels, 3)
-    assert few.bytes == many.bytes == 8 * (6 * 6 + 6 * 3 + 3)
+    assert few.bytes == many.bytes == 8 * (6 * 7 // 2 + 6 * 3 + 3)
 
 
 def test_refusals(make_clips):
