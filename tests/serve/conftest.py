@@ -55,7 +55,7 @@ def run(blade, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def new_clips(tmp_path_factory) -> Callable[[int], list[Path]]:
-    """Eight clips of a new class: a disc that grows, with a chirp; takes differ a little."""
+    """Eight clips of a new class: a growing disc with a chirp; takes differ slightly."""
 
     def make(number: int) -> list[Path]:
         folder = tmp_path_factory.mktemp("new")
@@ -148,7 +148,7 @@ class Visitor:
         self.page.get_by_role("tab", name=tab).click()
 
     def ask(self, clip: Path) -> str:
-        """Drop a clip, and give the class that the page names."""
+        """Drop a clip, and return the class that the page shows."""
         self.go("Predict")
         if self.page.locator("#prediction .verdict").count():
             self.page.locator("#predict-file button[aria-label='Clear']").click()
@@ -157,7 +157,7 @@ class Visitor:
         return self.page.locator("#prediction .verdict").inner_text()
 
     def begin(self, label: str, clips: list[Path]) -> None:
-        """Name a class, drop clips, and press the button."""
+        """Enter a class name, drop clips, and press the button."""
         self.go("Teach")
         self.page.fill("#teach-label input, #teach-label textarea", label)
         self.page.set_input_files("#teach-files input[type=file]", [str(clip) for clip in clips])
@@ -170,13 +170,13 @@ class Visitor:
         self.page.get_by_role("heading", name=f"Class “{label}” was added").wait_for()
 
     def undo(self, label: str) -> None:
-        """Take the last class back."""
+        """Remove the last class."""
         self.go("Teach")
         self.page.click(f"#teach-undo:enabled:has-text('{label}')")
         self.page.locator("#teach-message").get_by_text(f"“{label}” was undone").wait_for()
 
     def fits(self) -> bool:
-        """Whether nothing overflows the window on the right."""
+        """Whether the page needs no horizontal scrolling."""
         return self.page.evaluate("document.documentElement.scrollWidth") <= self.width
 
 

@@ -12,7 +12,7 @@ from avcil.serve.limits import BusyError
 
 
 def order(queue: Admission, tickets: dict[str, Ticket]) -> list[str]:
-    """The names of the tickets in the order in which they get the slot."""
+    """The names of the tickets in the order of admission."""
     result = []
     while waiting := [name for name in tickets if name not in result]:
         name = next(name for name in waiting if tickets[name].turn.done())
@@ -21,8 +21,8 @@ def order(queue: Admission, tickets: dict[str, Ticket]) -> list[str]:
     return result
 
 
-def test_clients_take_turns():
-    """Requests of a client are in order; a client with one request waits for one request of each other client."""
+def test_requests_of_clients_alternate():
+    """Requests of one client are in order; a client with one request waits for one request of each other client."""
     queue = Admission(1, 10)
     names = ["a1", "a2", "a3", "a4", "b1", "c1", "c2"]
     tickets = {name: queue.enter(name[0]) for name in names}
@@ -30,8 +30,8 @@ def test_clients_take_turns():
     assert (queue.running, queue.waiting) == (0, 0)
 
 
-def test_a_full_queue():
-    """The newest request of the client with the most requests is dropped for a client with fewer requests."""
+def test_full_queue():
+    """For a client with few requests, the newest request of the client with the most requests is dropped."""
     queue = Admission(1, 3)
     greedy = [queue.enter("greedy") for _ in range(4)]
     with pytest.raises(BusyError) as full:
@@ -48,7 +48,7 @@ def test_a_full_queue():
     assert other.turn.done()
 
 
-def test_retry_after_follows_the_work():
+def test_retry_after_depends_on_the_queue():
     """The time depends on the number of waiting requests and the mean duration."""
     queue = Admission(2, 200)
     empty = queue.retry_after()
@@ -59,8 +59,8 @@ def test_retry_after_follows_the_work():
     assert queue.retry_after() == 1
 
 
-def test_a_client_that_disconnects():
-    """It leaves the queue, and the next request gets the slot."""
+def test_disconnected_client():
+    """Its request is removed from the queue, and the next request is admitted."""
     queue = Admission(1, 10)
     held = queue.enter("a")
 

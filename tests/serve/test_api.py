@@ -14,7 +14,7 @@ from avcil.inference import Recognizer
 from avcil.media import write_video
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
-"""The beginning of a form whose length is not stated."""
+"""The beginning of a form of unknown length."""
 
 
 def clips_of(trained: Path) -> list[Path]:
@@ -78,9 +78,8 @@ def test_errors(served, trained, tmp_path):
             assert "/tmp" not in response.text
 
 
-def test_behind_a_proxy(run, serve_run, trained):
-    """Requests that a proxy hands on are answered for the names that were given, pages of the same name may send, and
-    other names are refused as before."""
+def test_requests_of_a_proxy(run, serve_run, trained):
+    """Host names given with options are accepted, also as origin; other names are rejected."""
     clip = clips_of(trained)[0]
     with serve_run(run, app={"names": ("clips.example.org",)}) as served:
         handed_on = {"host": "clips.example.org", "origin": "https://clips.example.org"}
@@ -114,7 +113,7 @@ def test_schema(served):
     assert {"old", "new"} == set(result["components"]["schemas"]["Accuracies"]["properties"])
 
 
-def test_teach_undo_restart(run, serve_run, new_clips):
+def test_learn_restart_and_undo(run, serve_run, new_clips):
     """A class is learned, exists after a restart, and can be undone then; the run does not change."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     clips = new_clips(0)
@@ -162,7 +161,7 @@ def test_one_job_at_a_time(served, new_clips, monkeypatch):
     assert "second" not in labels(served.url)
 
 
-def test_a_full_disk_changes_nothing(served, new_clips, monkeypatch):
+def test_full_disk_changes_nothing(served, new_clips, monkeypatch):
     """The model is unchanged in memory and on the disk."""
 
     def full(folder):
@@ -189,7 +188,7 @@ def test_skipped_clips_are_listed(served, new_clips, tmp_path):
 
 
 def test_clips_without_audio_are_learned(served, new_clips, tmp_path):
-    """blade learns them beside complete clips, and a note says how many there are."""
+    """blade learns them together with complete clips, and a note has their number."""
     silent = []
     for take in range(2):
         silent.append(tmp_path / f"silent-{take}.mp4")
@@ -205,14 +204,14 @@ def test_clips_without_audio_are_learned(served, new_clips, tmp_path):
     assert send(served.url, silent[0]).json()["modality"] == "visual"
 
 
-def test_read_only(run, serve_run, new_clips):
+def test_read_only_server(run, serve_run, new_clips):
     """The model of a read-only server cannot be changed."""
     with serve_run(run, read_only=True) as served:
         assert teach(served.url, "new", new_clips(0)[:1]).status_code == 403
         assert httpx.post(f"{served.url}/api/undo").status_code == 403
 
 
-def test_the_page_serves_no_other_files(served):
+def test_page_serves_no_other_files(served):
     """Neither Gradio's file route nor its events read other files."""
     for path in ("/etc/passwd", str(served.service.run / "config.json"), "../pyproject.toml"):
         assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)

@@ -44,7 +44,7 @@ def test_sources_of_the_password(tmp_path, monkeypatch, capsys):
             read_password(path)
 
 
-def test_attempts():
+def test_wrong_attempts_are_limited():
     """After five wrong passwords in a minute, a client has to wait, also with the right password."""
     known = Authentication(PASSWORD)
     right = PASSWORD.encode()
@@ -61,10 +61,10 @@ def test_attempts():
             known.is_password(b"wrong", f"many {number}")
     with pytest.raises(RefusedError):
         known.is_password(right, "new")
-    assert known.is_password(right, "trusted")  # whom others cannot lock out
+    assert known.is_password(right, "trusted")  # other clients cannot block this one
 
 
-def test_the_api(run, serve_run, trained):
+def test_api_needs_the_password(run, serve_run, trained):
     """Only the login page is available without the password, which programs send as a bearer token."""
     clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, app={"password": PASSWORD}) as served, httpx.Client(base_url=served.url) as client:
@@ -118,9 +118,9 @@ def test_login_and_logout(run, serve_run):
         assert httpx.get(f"{served.url}/api/health", cookies=token).status_code == 401
 
 
-def test_behind_a_proxy(run, serve_run):
-    """Wrong passwords count for the client that the proxy states, and the cookie is for HTTPS alone; without a proxy
-    a client cannot state another address."""
+def test_client_address_of_a_proxy(run, serve_run):
+    """Wrong passwords count for the client in the proxy's header, and the cookie is for HTTPS only; without a
+    proxy, clients cannot set this header."""
     wrong = {"password": "wrong horse"}
     with (
         serve_run(run, app={"password": PASSWORD, "names": ("clips.example.org",)}) as served,

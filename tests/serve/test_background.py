@@ -1,4 +1,4 @@
-"""Background clips and thresholds of the server: what is rejected, what undo restores, what is refused."""
+"""Background clips and thresholds of the server: rejected predictions, undo, invalid requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def classes(url: str) -> list[dict]:
 
 
 def test_background_clips(run, serve_run, new_clips):
-    """They are rejected, are no class, are there after a restart, and can be undone and forgotten."""
+    """Similar clips are rejected; the background is no class, exists after a restart, and can be undone and
+    forgotten."""
     clips = new_clips(0)
     with serve_run(run) as served:
         url, before = served.url, classes(served.url)
@@ -69,8 +70,8 @@ def test_background_clips(run, serve_run, new_clips):
         assert predict(url, clips[0])["background"] is None
 
 
-def test_refused_requests(served, new_clips):
-    """A job is of a class or of the background; no class has the name of the background."""
+def test_rejected_requests(served, new_clips):
+    """A job has either a class or background; no class can have the name of the background."""
     clips, first = new_clips(0)[:1], classes(served.url)[0]["label"]
     for fields, words in (
         ({}, "give the field label"),
@@ -88,7 +89,7 @@ def test_refused_requests(served, new_clips):
     assert served.service.job is None
 
 
-def test_the_page_names_the_background():
+def test_page_shows_the_background():
     """It is not shown as a class."""
     entry = {"number": 1, "label": BACKGROUND, "learned": 3, "held_out": []}
     shown = learning_html(None, [entry])
@@ -99,7 +100,7 @@ def test_the_page_names_the_background():
 
 
 def test_thresholds(run, serve_run, trained, new_clips):
-    """They apply to predictions, follow a class to its new name and back, and are not those of other classes."""
+    """They affect predictions, follow the renaming of a class and its undo, and do not apply to other classes."""
     clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run) as served:
         label = predict(served.url, clip)["label"]
@@ -122,8 +123,8 @@ def test_thresholds(run, serve_run, trained, new_clips):
         assert predict(served.url, new_clips(0)[0])["threshold"] is None
 
 
-def test_a_precision(run, serve_run, trained, new_clips):
-    """The thresholds are those of the current model, also of a class that was learned here."""
+def test_precision_option(run, serve_run, trained, new_clips):
+    """The thresholds are those of the current model, also for a class learned by the server."""
     clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, rejection=Rejection(precision=0.95)) as served:
         recognizer = served.service.recognizer
@@ -135,7 +136,7 @@ def test_a_precision(run, serve_run, trained, new_clips):
 
 
 @pytest.mark.parametrize("arguments", [("--threshold", "nothing=0.5"), ("--precision", "2")])
-def test_bad_thresholds_on_the_command_line(arguments, run, avcil, capsys):
+def test_invalid_threshold_options(arguments, run, avcil, capsys):
     """The server does not start."""
     assert avcil("serve", run, "--port", "0", *arguments) == 2
     assert arguments[0].strip("-") in capsys.readouterr().err

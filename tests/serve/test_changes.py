@@ -21,8 +21,8 @@ from avcil.serve.service import Service
 from avcil.serve.state_directory import StateDirectory
 
 
-def test_rename_and_forget_are_there_after_a_restart_and_undone(run, serve_run, new_clips):
-    """An added class is renamed and forgotten; its frame, held-out clips and taught_here follow the name."""
+def test_rename_and_forget_persist_and_can_be_undone(run, serve_run, new_clips):
+    """An added class is renamed and forgotten; its frame, held-out clips and taught_here have the new name."""
     clips = new_clips(0)
     with serve_run(run) as served:
         old = labels(served.url)
@@ -84,7 +84,7 @@ def test_clips_are_forgotten(served, new_clips, tmp_path):
     assert "junk.mp4" in refused.json()["error"]["message"]
     assert "/tmp" not in refused.text
     assert post(served.url, "forget", kept, label="owl").json()["change"] == "3 clips of “owl” forgotten"
-    assert "owl" not in labels(served.url)  # no clip of it is left
+    assert "owl" not in labels(served.url)  # no clip of the class remains
     teach(served, "rook", second)
     held = served.service.state_directory.updates[-1]["held_out"]
     assert held == ["rook", "rook"]
@@ -93,7 +93,7 @@ def test_clips_are_forgotten(served, new_clips, tmp_path):
     assert labels(served.url)[-1] == "rook"
 
 
-def test_bad_requests(served):
+def test_invalid_requests(served):
     """Unknown classes, forms with missing or additional fields, another method."""
     url, old = served.url, labels(served.url)
     for name, fields, message in (
@@ -129,7 +129,7 @@ def test_bad_requests(served):
 
 
 def test_read_only_and_exclusive(run, serve_run):
-    """Status 403 and 409, before anything is read."""
+    """Status 403 and 409, before the request is read."""
     with serve_run(run, read_only=True) as served:
         first = labels(served.url)[0]
         responses = [
@@ -165,8 +165,8 @@ def full_disk(folder: Path, name: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "state.json"])
-def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
-    """Each change gets 507 without a path; the old model still predicts, no files remain, and then the change works."""
+def test_full_disk(run, serve_run, other, new_clips, tmp_path, name):
+    """Each change gives 507 without a path; the old model predicts, no files remain, and a second try succeeds."""
     clips, work, content = new_clips(0)[:3], tmp_path / "work", zipped(other, tmp_path)
     with serve_run(run, state_dir=work, limits={"upload_bytes": 4_000_000}) as served:
         url = served.url
@@ -200,8 +200,8 @@ def test_a_full_disk(run, serve_run, other, new_clips, tmp_path, name):
 
 
 def test_kill_at_any_time(run, monkeypatch, tmp_path):
-    """At each call that changes the disk, a copy of the state directory is what a kill there leaves: it opens with the
-    model before a change or after it, and with no other files than those that count."""
+    """A copy of the state directory at each change on the disk can be opened, with the model before or after
+    the change and no other files."""
     service = Service(run, state_dir=tmp_path / "work")
     copies: list[Path] = []
     busy = False
@@ -248,7 +248,7 @@ def test_kill_at_any_time(run, monkeypatch, tmp_path):
     assert changes in (known, known[:-1])
 
 
-def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
+def test_state_of_an_earlier_version(run, new_clips, tmp_path):
     """A state directory of format version 1 can be opened and changed; it is then written as version 3."""
     service = Service(run, state_dir=tmp_path / "work")
     service.start_learning("owl", [Upload(clip, clip.name) for clip in new_clips(0)])
@@ -270,7 +270,7 @@ def test_a_state_of_an_earlier_version(run, new_clips, tmp_path):
     service.close()
 
 
-def test_the_page_lists_changes():
+def test_page_lists_changes():
     """All kinds of changes are listed, names are escaped, and Undo names the last change."""
     trained = {"number": 1, "label": "owl", "learned": 3, "held_out": []}
     result = {"accuracy_before": 0.5, "accuracy_after": 1.0, "test_clips": 4, "notes": []}

@@ -40,7 +40,7 @@ def folder(trained, new_clips, tmp_path) -> Path:
 
 
 def test_every_command_works(run, serve_run, folder):
-    """None fails, and responses are as on the page."""
+    """Each command succeeds, and responses equal those on the page."""
     answers = {}
     with serve_run(run, limits={"seconds": 20.0, "upload_bytes": 4_000_000}) as served:
         for command in commands():

@@ -31,7 +31,7 @@ def clip(trained) -> Path:
 
 
 def stop_workers(service: Service, clip: Path) -> list[int]:
-    """Let the worker processes hang, once each has answered."""
+    """Stop the worker processes after each has answered once."""
     for _ in service.uploads.pool.pids:
         service.predict(clip)
     pids = service.uploads.pool.pids
@@ -67,7 +67,7 @@ def test_nothing_is_decoded_in_the_server(run, serve_run, new_clips, tmp_path, m
         assert pictures.test_clips()
 
 
-def test_a_worker_that_is_killed(served, clip):
+def test_killed_worker(served, clip):
     """Its request is an error with the reason; the next request is predicted."""
     pids = stop_workers(served.service, clip)
     timer = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed(served, clip):
     assert [send(served.url, clip).status_code for _ in pids] == [200] * len(pids)
 
 
-def test_a_worker_that_hangs(run, clip):
+def test_hanging_worker(run, clip):
     """The request fails after the time limit, and the worker is restarted."""
     service = Service(run, limits=replace(ServeLimits(), decode_seconds=2.0))
     try:
@@ -98,7 +98,7 @@ def test_a_worker_that_hangs(run, clip):
         service.close()
 
 
-def test_a_clip_of_too_many_packets(run, clip):
+def test_too_many_packets(run, clip):
     """The number of packets is limited."""
     service = Service(run, limits=replace(ServeLimits(), decode_packets=12))
     try:
@@ -109,7 +109,7 @@ def test_a_clip_of_too_many_packets(run, clip):
 
 
 def test_gradio_converts_no_media(served):
-    """No component of the page makes Gradio run ffmpeg: no other format, no mirroring, no removal of the sound."""
+    """No component of the page makes Gradio run ffmpeg: no other format, no mirroring, no removal of audio."""
     config = httpx.get(f"{served.url}/config").json()
     media = [part["props"] for part in config["components"] if part["type"] in ("video", "audio")]
     assert media

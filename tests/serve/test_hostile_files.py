@@ -1,4 +1,4 @@
-"""Files in requests: only uploaded files are read, and nothing is fetched."""
+"""Files in requests: only uploaded files are read, and no URL is loaded."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ sys.addaudithook(note)
 from avcil.cli.main import main
 sys.exit(main(["serve", sys.argv[2], "--port", "0"]))
 """
-"""A server whose outgoing connections and look-ups of names are written to a file."""
+"""A server that writes its outgoing connections and host name look-ups to a file."""
 
 
 def upload(url: str, content: bytes = b"content", name: str = "a.mp4") -> str:
-    """Upload a file as the page does; where the server put it."""
+    """Upload a file as the page does; return its path on the server."""
     response = httpx.post(f"{url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
     assert response.status_code == 200, response.text
     return response.json()[0]
@@ -103,7 +103,7 @@ def events_with_files(url: str) -> list[tuple[dict, int]]:
     ]
 
 
-def test_every_event_that_takes_a_file(served, tmp_path):
+def test_events_with_files(served, tmp_path):
     """Each event rejects all paths except those of uploaded files, with the same message."""
     uploaded = Path(upload(served.url))
     events = events_with_files(served.url)
@@ -126,7 +126,7 @@ def test_every_event_that_takes_a_file(served, tmp_path):
 
 
 def test_urls_with_a_path(served):
-    """A URL beside the path of an uploaded file is rejected, unless it is the address of that file here."""
+    """A URL beside the path of an uploaded file is rejected, unless it is the URL of that file."""
     uploaded = upload(served.url)
     event, position = events_with_files(served.url)[0]
     data: list[object] = [None] * len(event["inputs"])
@@ -191,7 +191,7 @@ def test_duplicate_keys(served):
     assert httpx.post(f"{served.url}/gradio_api/queue/join", content=body).status_code == 403
 
 
-def test_routes_that_the_page_does_not_need(served):
+def test_unneeded_gradio_routes(served):
     """Gradio's other routes do not exist, and its file route serves only uploaded files."""
     for method, path in (
         ("POST", "/gradio_api/run/predict"),
@@ -230,8 +230,8 @@ def test_routes_that_the_page_does_not_need(served):
         assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_uploaded_file(tmp_path):
-    """The check itself, for what cannot be sent: pipes, links in the path, and a folder that is itself a link."""
+def test_check_of_uploaded_files(tmp_path):
+    """The check itself, with pipes, links in the path, and a linked folder, which requests cannot contain."""
     folder = tmp_path / "folder"
     (folder / "one").mkdir(parents=True)
     (folder / "one" / "a").write_bytes(b"")
@@ -245,7 +245,7 @@ def test_uploaded_file(tmp_path):
     assert uploaded_file(f"{folder}x/a", folder) is None
 
 
-def test_nothing_is_fetched(run, tmp_path):
+def test_no_outgoing_connections(run, tmp_path):
     """A server process opens no connection and looks up no host name."""
     log = tmp_path / "connections"
     log.touch()

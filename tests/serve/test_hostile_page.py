@@ -41,7 +41,7 @@ async function attack() {
 
 @pytest.fixture
 def hostile(served) -> Iterator[str]:
-    """The address of a page that attacks the server, at another port of this machine."""
+    """The URL of a page that attacks the server, at another port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -62,8 +62,8 @@ def hostile(served) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_page_of_another_origin(chromium, served, hostile):
-    """Requests that could change something receive 403; the server's page is not shown in a frame."""
+def test_page_of_another_origin(chromium, served, hostile):
+    """Its changing requests receive 403; the server's page is not shown in a frame."""
     context = chromium.new_context()
     page = context.new_page()
     page.goto(hostile)
@@ -88,7 +88,7 @@ def test_a_page_of_another_origin(chromium, served, hostile):
     assert "evil" not in served.service.recognizer.classes_
 
 
-def test_the_login_page(visit, run, serve_run, chromium):
+def test_login_page(visit, run, serve_run, chromium):
     """Login, a wrong password and logout, also in dark mode and on a narrow screen."""
     with serve_run(run, app={"password": "correct horse"}) as served:
         context = chromium.new_context(viewport={"width": 360, "height": 700}, color_scheme="dark")

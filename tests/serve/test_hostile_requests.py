@@ -1,4 +1,4 @@
-"""Requests of other sites, malformed ones, large ones and slow ones."""
+"""Requests of other sites, and malformed, large and slow requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check(
 
 
 def test_hosts():
-    """Names of this machine and those given; any address on a network, but no other name (DNS rebinding)."""
+    """Names of this machine and given names; any IP address on a network, but no other name (DNS rebinding)."""
     for host in ("localhost", "127.0.0.1:80", "[::1]:80", "LOCALHOST:1", "localhost."):
         assert check((), host=host) == 200, host
     for host in ("evil.example", "127.0.0.1.evil.example", "192.168.1.5"):
@@ -102,15 +102,15 @@ def test_origins():
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_no_header_breaks_the_check(host, origin):
-    """Any text is accepted or rejected; a name that passes as a host has no character that ends one."""
+def test_any_header_is_checked(host, origin):
+    """Any text is accepted or rejected; an accepted host has no character that ends a host name."""
     assert check((), host=host, origin=origin) in (200, 400, 403)
     if parsed := parse_host(host):
         assert not set("/@\\?# ") & set(parsed[0])
 
 
 def raw(url: str, lines: str, body: bytes = b"") -> bytes:
-    """Send bytes as they are, and read the response until the server closes the connection."""
+    """Send raw bytes, and read the response until the server closes the connection."""
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as line:
         line.sendall(lines.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
@@ -126,7 +126,7 @@ def problem_of(answer: bytes) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 
-def test_malformed_heads(served):
+def test_malformed_headers(served):
     """Malformed HTTP and requests without a host receive an error in the format of the API."""
     end = "Connection: close"
     for lines, status in (
@@ -234,7 +234,7 @@ def test_uploads_of_the_page(run, serve_run, upload_folder):
 
 
 def test_slow_senders(run, serve_run, trained):
-    """34 connections that send nothing more hold no worker: others are answered, and they are closed with 408."""
+    """34 connections that stop sending block no worker: others are answered, and they are closed with 408."""
     clip = next((trained / "clips").glob("test-*.mp4")).read_bytes()
     rate = MinimumRate(grace=1.5, bytes_per_second=1e6)
     with serve_run(run, limits={"workers": 2, "waiting": 2}, app={"rate": rate}) as served:
@@ -255,7 +255,7 @@ def test_slow_senders(run, serve_run, trained):
                 line.close()
 
 
-def test_a_connection_without_a_request(served, monkeypatch):
+def test_connection_without_a_request(served, monkeypatch):
     """It is closed after the timeout, also if header lines arrive slowly."""
     from avcil.serve.connection import Connection
 
@@ -267,7 +267,7 @@ def test_a_connection_without_a_request(served, monkeypatch):
             assert line.recv(1) == b""
 
 
-def test_open_requests(run, serve_run):
+def test_number_of_open_requests_is_limited(run, serve_run):
     """More open requests than the limit are rejected in the format of the API."""
     with serve_run(run, limits={"open_requests": 6}) as served:
         lines = []
@@ -290,15 +290,17 @@ def test_open_requests(run, serve_run):
 
 
 def test_no_websocket(served):
-    """Neither page nor API has one."""
+    """Neither the page nor the API has one."""
     where = urlsplit(served.url)
     lines = f"GET / HTTP/1.1\nHost: {where.netloc}\nConnection: close, Upgrade\nUpgrade: websocket\n"
     lines += "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
     assert b" 101 " not in raw(served.url, lines)[:20]
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")  # starlette's, of a form without an end
-def test_nothing_is_left_of_rejected_requests(served, upload_folder, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings(
+    "ignore:Unclosed file:ResourceWarning"
+)  # the error of starlette for an incomplete form
+def test_rejected_requests_leave_no_files(served, upload_folder, tmp_path, monkeypatch):
     """Neither in the upload folder nor in the folder of temporary files."""
     import tempfile
 

@@ -20,8 +20,8 @@ def text_event(url: str) -> dict:
     return next(event for event in events if any(kind == "change" for _, kind in event["targets"]))
 
 
-def test_head_responds_like_get(served):
-    """The same status and headers without a body; 405 named HEAD as allowed before. Streams have no HEAD."""
+def test_head_equals_get(served):
+    """The same status and headers without a body. Streams have no HEAD."""
     for path in (
         "/",
         "/config",
@@ -40,7 +40,7 @@ def test_head_responds_like_get(served):
 
 
 def test_long_paths(served):
-    """A path that no file can have is answered with 404 in the documented format; it was 500."""
+    """A path longer than any file name gives 404 in the documented format."""
     for path in ("a" * (MAX_SEGMENT + 1), "a/" * (MAX_PATH // 2)):
         for folder in ("static", "assets", "api", "gradio_api/file="):
             response = httpx.get(f"{served.url}/{folder}/{path}")
@@ -48,7 +48,7 @@ def test_long_paths(served):
 
 
 def test_no_login_without_a_password(served):
-    """Gradio's own routes /login and /logout are not reached."""
+    """Gradio's own routes /login and /logout cannot be used."""
     for method, path in (("GET", "login"), ("POST", "login"), ("POST", "logout")):
         response = httpx.request(method, f"{served.url}/{path}", data={"username": "a", "password": "b"})
         assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found"), path
@@ -63,7 +63,7 @@ def test_cookies_of_other_servers():
 
 
 def test_clients_of_a_dual_stack_socket():
-    """With --host ::, IPv4 clients must not share the limits of one client."""
+    """With --host ::, IPv4 clients have separate limits."""
     one, other = (guard.client_of({"client": (f"::ffff:192.0.2.{n}", 80)}) for n in (1, 2))
     assert (one, other) == ("192.0.2.1", "192.0.2.2")
     assert guard.client_of({"client": ("fe80::1%eth0", 80)}) == "fe80::/64"
@@ -71,14 +71,15 @@ def test_clients_of_a_dual_stack_socket():
 
 
 @pytest.mark.parametrize("password", ["déjà vu là", "geheim\N{NO-BREAK SPACE}Å", "passwordŅ"])
-def test_passwords_whose_bytes_look_like_spaces(password):
-    """The last byte of "à" in UTF-8 is a space in Latin-1, in which headers are read; it belongs to the password."""
+def test_passwords_with_space_like_bytes(password):
+    """Headers are read as Latin-1, where the last byte of "à" in UTF-8 is a space; it is part of the
+    password."""
     headers = Headers(raw=[(b"authorization", b"Bearer " + password.encode())])
     Authentication(password).check(headers, None, "client")
 
 
 def test_deeply_nested_events(served):
-    """Rejected with 400 at any depth; at some depths it was 500."""
+    """They are rejected with 400 at any depth."""
     event = text_event(served.url)
     for depth in (MAX_DEPTH + 2, 300, 480, 900, 5000):
         nested = "[" * depth + "]" * depth
@@ -90,8 +91,8 @@ def test_deeply_nested_events(served):
             assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request"), depth
 
 
-def test_gradio_keeps_few_small_values_of_sessions(served):
-    """Gradio keeps the last values of each session, 10,000 sessions by default: 10 GB with events of 1 MB."""
+def test_gradio_session_values_are_limited(served):
+    """By default, Gradio keeps the last values of 10,000 sessions: 10 GB with events of 1 MB."""
     page = served.app.payloads.page
     assert page.state_holder.capacity == served.service.limits.open_requests
     largest = guard.EVENT_BYTES + guard.EVENT_BYTES_PER_CLIP * served.service.limits.clips

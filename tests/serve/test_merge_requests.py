@@ -23,7 +23,7 @@ def large_upload_server(run, serve_run):
         yield server
 
 
-def test_merge(large_upload_server, other, new_clips, tmp_path):
+def test_merge_a_model(large_upload_server, other, new_clips, tmp_path):
     """The model has the classes of both and equals that of Recognizer.merge; equal names need an option."""
     url, old = large_upload_server.url, labels(large_upload_server.url)
     content = zipped(other, tmp_path)
@@ -118,8 +118,8 @@ def _with_nul(files: dict[str, bytes]) -> bytes:
     return content.replace(b"model/.lockXabcd", b"model/.lock\0abcd")
 
 
-def test_hostile_zip_files(large_upload_server, blade):
-    """Each gets a clear error without a path of the machine, and changes nothing."""
+def test_malicious_zip_files(large_upload_server, blade):
+    """Each gives a clear error without a path of the machine, and changes nothing."""
     files = {f"model/{path.name}": path.read_bytes() for path in (blade / "model").iterdir()}
     old = labels(large_upload_server.url)
     for case, (make, status, message) in HOSTILE.items():

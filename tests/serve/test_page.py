@@ -22,7 +22,7 @@ KNOWN, NEW = ("blue", "again", "seven", "place"), ("white", "zero")
 
 
 def walk(visitor, known: Path, first: tuple[str, list[Path]], second: tuple[str, list[Path]], asked) -> None:
-    """Predict, teach and undo; `asked` has a clip of each new class."""
+    """Predict, learn and undo; `asked` has a clip of each new class."""
     before = visitor.ask(known)
     for label, clips in (first, second):
         visitor.teach(label, clips)
@@ -44,8 +44,8 @@ def looks_right(visitor) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_predict_teach_predict_undo(visit, served, trained, new_clips, width):
-    """It works at each width, and names are escaped."""
+def test_predict_learn_and_undo(visit, served, trained, new_clips, width):
+    """The page works at each width, and names are escaped."""
     visitor = visit(served.url, width=width)
     evil = "<img src=x onerror=alert(1)>"
     clips = [new_clips(0), new_clips(1)]
@@ -56,14 +56,14 @@ def test_predict_teach_predict_undo(visit, served, trained, new_clips, width):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_rename_forget_merge_undo(visit, serve_run, run, new_clips, tmp_path, width):
+def test_rename_forget_merge_and_undo(visit, serve_run, run, new_clips, tmp_path, width):
     """Classes are renamed and, after a confirmation, forgotten; a model is merged; Undo names the change."""
     with serve_run(run, limits={"upload_bytes": 4_000_000}) as served:
         visitor = visit(served.url, width=width)
         page, first = visitor.page, served.service.recognizer.classes_[0]
         visitor.teach("owl", new_clips(0)[:3])
         visitor.go("Classes")
-        page.locator(".known", has_text="owl").wait_for()  # the tab is filled
+        page.locator(".known", has_text="owl").wait_for()  # the tab has its content
         choose(page, "owl")
         page.fill("#change-name input, #change-name textarea", "<b>barn owl</b>")
         page.click("#change-rename")
@@ -122,7 +122,7 @@ def test_merge_a_model(visit, serve_run, run, new_clips, tmp_path):
 
 
 def test_background_clips(visit, served, new_clips):
-    """Without a class name; similar clips are then shown as possibly unknown, the change is listed and undone."""
+    """They need no class name; similar clips are then possibly unknown, and the change is listed and undone."""
     clips = new_clips(0)
     visitor = visit(served.url, width=390)
     page = visitor.page

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def slow(served, monkeypatch):
-    """Learning waits for the event that this gives."""
+    """Learning waits for the returned event."""
     go_on, learn = threading.Event(), served.service.recognizer.learn
 
     def waiting(*words, **more):
@@ -26,8 +26,8 @@ def slow(served, monkeypatch):
     go_on.set()
 
 
-def test_the_page_is_closed_during_learning(visit, served, slow, new_clips):
-    """A page that is opened again shows the progress and then the result."""
+def test_page_reopened_during_learning(visit, served, slow, new_clips):
+    """The reopened page shows the progress and then the result."""
     visitor = visit(served.url)
     visitor.begin("owl", new_clips(0))
     visitor.page.get_by_role("heading", name="Training on “owl”").wait_for()
@@ -44,15 +44,15 @@ def test_the_page_is_closed_during_learning(visit, served, slow, new_clips):
     assert row.locator("td").all_inner_texts() == ["–", "100 %", "2"]
 
 
-def test_two_users_teach(visit, served, slow, new_clips):
-    """While one user teaches, the other sees the progress, cannot start, and gets an error."""
+def test_two_users_learn(visit, served, slow, new_clips):
+    """While one user's class is learned, the other one sees the progress, cannot start, and gets an error."""
     one, other = visit(served.url), visit(served.url)
     other.go("Teach")
     other.page.fill("#teach-label input, #teach-label textarea", "second")
     one.begin("first", new_clips(0))
     other.page.get_by_role("heading", name="Training on “first”").wait_for()
     other.page.locator("#teach-start:disabled").wait_for()
-    # a page that has not heard of it yet
+    # a page that has not been updated yet
     other.page.evaluate("document.querySelector('#teach-start').disabled = false")
     other.page.click("#teach-start")
     other.page.locator("#teach-message").get_by_text("give 1 to 12 clips").wait_for()
@@ -63,7 +63,7 @@ def test_two_users_teach(visit, served, slow, new_clips):
 
 
 def test_two_users_predict_at_once(visit, served, trained):
-    """Each user sees the prediction for the own clip."""
+    """Each user sees the prediction of the own clip."""
     clips = sorted((trained / "clips").glob("test-*.mp4"))[:2]
     people = [visit(served.url), visit(served.url)]
     for visitor, clip in zip(people, clips, strict=True):
@@ -74,7 +74,7 @@ def test_two_users_predict_at_once(visit, served, trained):
         assert message == served.service.recognizer.predict(clip)
 
 
-def test_a_clip_from_the_camera(visit, served):
+def test_clip_from_the_camera(visit, served):
     """It is recorded with video and audio, and predicted when the recording stops."""
     visitor = visit(served.url)
     visitor.page.get_by_role("tab", name="Record a clip").click()
@@ -107,8 +107,8 @@ def test_page_of_a_long_clip(visit, serve_run, run, tmp_path):
         assert visitor.fits()
 
 
-def test_bad_files_and_names(visit, served, trained, tmp_path):
-    """The errors have no path of the machine; valid input then works."""
+def test_invalid_files_and_names(visit, served, trained, tmp_path):
+    """The errors have no path of the machine; valid input then succeeds."""
     (tmp_path / "notes.mp4").write_text("no video at all\n" * 50)
     visitor = visit(served.url, width=390)
     visitor.page.set_input_files("#predict-file input[type=file]", str(tmp_path / "notes.mp4"))
@@ -154,7 +154,7 @@ def checked(axe, page):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_accessible(visit, served, trained, dark):
+def test_accessibility(visit, served, trained, dark):
     """axe finds no serious problems in any tab or prediction: contrast, labels, roles, order of headings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visitor = visit(served.url, dark=dark)
@@ -173,12 +173,12 @@ def test_accessible(visit, served, trained, dark):
         (tab, problem["id"], problem["nodes"][0]["html"])
         for tab, report in result.items()
         for problem in report.response["violations"]
-        if problem["impact"] != "minor"  # gradio's gallery names a picture twice
+        if problem["impact"] != "minor"  # gradio's gallery has two labels for an image
     }
     assert bad == set()
 
 
-def test_the_page_of_the_api(visit, served):
+def test_api_page(visit, served):
     """It lists all routes and sends no request to other hosts."""
     visitor = visit(served.url)
     visitor.page.goto(f"{served.url}/api/docs")

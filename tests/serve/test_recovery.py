@@ -1,4 +1,4 @@
-"""Learning jobs survive kills, full disks leave nothing behind, and stopping finishes accepted jobs."""
+"""Learning jobs are resumed after kills, full disks leave no files, and stopping finishes accepted jobs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def work(run) -> Path:
     return run.with_name("run.taught")
 
 
-def test_an_accepted_job_is_resumed(run, serve_run, work, new_clips):
+def test_accepted_job_is_resumed(run, serve_run, work, new_clips):
     """After a kill, the next server runs it with the same number; incomplete jobs are removed."""
     accept(work, new_clips(0), number=3)
     (work / "incoming" / "4").mkdir()
@@ -78,8 +78,8 @@ def uploads(clips: list[Path]) -> list[Upload]:
 
 
 @pytest.mark.parametrize("how", ["clip missing", "clip cut off", "too many attempts"])
-def test_a_lost_job_is_reported(run, work, new_clips, how):
-    """On the terminal, in the API and on the page, also after another restart; its files are removed."""
+def test_lost_job_is_reported(run, work, new_clips, how):
+    """In the terminal, the API and the page, also after another restart; its files are removed."""
     folder = accept(work, new_clips(0))
     if how == "clip missing":
         (folder / "0003").unlink()
@@ -102,7 +102,7 @@ def test_a_lost_job_is_reported(run, work, new_clips, how):
             assert "owl" not in service.recognizer.classes_
 
 
-def test_a_finished_job_is_not_repeated(run, work, new_clips):
+def test_finished_job_is_not_repeated(run, work, new_clips):
     """The server was killed between writing the result and removing the clips."""
     with service_of(run) as service:
         service.start_learning("owl", uploads(new_clips(0)))
@@ -113,8 +113,8 @@ def test_a_finished_job_is_not_repeated(run, work, new_clips):
         assert list((work / "incoming").iterdir()) == []
 
 
-def test_an_undo_that_was_interrupted_is_finished(run, work, new_clips):
-    """The server was killed after renaming the folder: the undo is finished at the next start."""
+def test_interrupted_undo_is_finished(run, work, new_clips):
+    """After a kill between renaming the folder and the end of the undo, the next start finishes it."""
     with service_of(run) as service:
         old = service.recognizer.classes_
         service.start_learning("owl", uploads(new_clips(0)))
@@ -140,7 +140,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """Use up a disk but for `leave` bytes."""
+    """Fill a disk except for `leave` bytes."""
     filler = disk / "filler"
     with open(filler, "wb") as file:
         left = shutil.disk_usage(disk).free - leave
@@ -148,8 +148,8 @@ def fill(disk: Path, leave: int) -> Path:
     return filler
 
 
-def test_a_full_disk(run, serve_run, small_disk, new_clips):
-    """A documented error without paths, nothing left behind, and undo works without a free byte."""
+def test_full_disk(run, serve_run, small_disk, new_clips):
+    """The error is documented and has no path, no files remain, and undo succeeds without free space."""
     clips = new_clips(0)
     work = small_disk / "work"
     with serve_run(run, state_dir=work) as served:
@@ -180,9 +180,9 @@ def test_a_full_disk(run, serve_run, small_disk, new_clips):
         assert labels(served.url) == old
 
 
-def test_sigterm_finishes_what_was_accepted(run, work, new_clips, tmp_path):
-    """Exit code 0, the class on the disk, new work refused with 503 meanwhile, no temporary folder left; a folder of
-    a server that was killed is removed at the start."""
+def test_sigterm_finishes_accepted_jobs(run, work, new_clips, tmp_path):
+    """Exit code 0, the class is saved, new jobs get 503, and temporary folders are removed, also those of a
+    killed server at the next start."""
     killed = tmp_path / "tmp" / f"{PREFIX}killed"
     killed.mkdir(parents=True)
     (killed / ".lock").write_text("")

@@ -33,8 +33,8 @@ def test_updates_are_loaded_again(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["incoming", "updates", "sittings"])
-def test_a_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model: Path) -> None:
-    """With a wrong folder, everything in `incoming` and `sittings` was once removed."""
+def test_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model: Path) -> None:
+    """The server would otherwise remove files of `incoming` and `sittings` in a wrong folder."""
     (tmp_path / "work" / name / "precious").mkdir(parents=True)
     (tmp_path / "work" / "thesis.txt").touch()
     with pytest.raises(InputError, match=r"thesis\.txt, which is not a file of avcil serve"):
@@ -43,7 +43,7 @@ def test_a_folder_with_other_files_is_an_error(name: str, tmp_path: Path, model:
 
 
 def test_only_folders_of_the_server_are_removed(tmp_path: Path, model: Path) -> None:
-    """Folders of a killed server are removed; links and other folders stay."""
+    """Folders of a killed server are removed; links and other folders are kept."""
     trained(tmp_path / "work", model).close()
     updates = tmp_path / "work" / "updates"
     (updates / "000009").mkdir()

@@ -19,12 +19,12 @@ REQUESTS = 200
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def cut_off(url: str, clip: bytes) -> None:
-    """Announce a length, send half of it, disconnect."""
+    """Declare a length, send half of it, disconnect."""
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as line:
         head = f"POST /api/predict HTTP/1.1\r\nHost: {where.netloc}\r\n"
@@ -41,7 +41,7 @@ def left_over() -> set[str]:
 
 
 def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
-    """200 at once: 80 good clips, 40 each cut off and too large, 20 each corrupt and with tricks in the name."""
+    """200 in parallel: 80 valid clips, 40 each truncated and too large, 20 each corrupt and with invalid names."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     clips = sorted((trained / "clips").glob("test-*.mp4"))
     own = Recognizer.load(run)
@@ -65,7 +65,7 @@ def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
         shown = f"../../{number}/%2e%2e/{name}" if kind == "tricks" else name
         try:
             response = client.post(address, files={"file": (shown, content.get(kind, contents[name]))})
-        except httpx.TransportError:  # refused before all of it was sent
+        except httpx.TransportError:  # rejected before the request was complete
             return kind, 413 if kind == "large" else -1, True
         right = True
         if response.status_code == 200 and kind != "corrupt":
@@ -82,7 +82,7 @@ def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
     allowed = {"good": {200}, "tricks": {200}, "cut": {0}, "large": {413}, "corrupt": {200, 415, 422}}
     assert [result for result in results if result[1] not in allowed[result[0]] or not result[2]] == []
     assert resident() - before < 300 * 2**20
-    for _ in range(100):  # those whose sender hung up go a moment later
+    for _ in range(100):  # files of disconnected senders are removed with a delay
         if not left_over():
             break
         time.sleep(0.1)
@@ -91,8 +91,8 @@ def test_many_parallel_requests(served, trained, run, tmp_path, monkeypatch):
     assert httpx.get(f"{served.url}/api/health").json()["status"] == "ok"
 
 
-def test_when_the_queue_is_full(run, serve_run, trained):
-    """With a full queue, a client receives 503 with Retry-After, and is served later."""
+def test_requests_during_a_full_queue(run, serve_run, trained):
+    """A client receives 503 with Retry-After, and is served later."""
     clip = next((trained / "clips").glob("test-*.mp4"))
     with serve_run(run, limits={"workers": 1, "waiting": 2}) as served:
 

@@ -29,8 +29,8 @@ def refused(uploads: Uploads, client: str, *sizes: int) -> int:
     return caught.value.status
 
 
-def test_bounds(tmp_path):
-    """Files and bytes of one client and of all are limited; rejected uploads leave nothing behind."""
+def test_limits_of_uploads(tmp_path):
+    """Files and bytes of one client and of all are limited; rejected uploads leave no files."""
     uploads = make(tmp_path)
     add(uploads, "a", 5, 5)
     assert refused(uploads, "a", 5, 1) == 429
@@ -57,7 +57,7 @@ def test_old_files_are_removed(tmp_path):
     assert not first[0].parent.exists()
 
 
-def test_a_full_disk(tmp_path):
+def test_full_disk(tmp_path):
     """The files of the upload are removed, and their space is released."""
 
     class Full(io.BytesIO):
