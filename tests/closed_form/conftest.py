@@ -1,4 +1,4 @@
-"""Clips with known features, and oracles that never see a Moments object."""
+"""Clips with known features."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def make_clips(
 
 @pytest.fixture(name="make_clips", scope="session")
 def make_clips_fixture():
-    """The function, for tests that make several sets."""
+    """The function `make_clips` as a fixture."""
     return make_clips

@@ -14,7 +14,7 @@ from avcil.errors import InputError
 
 CLASSES, CLIPS, WIDTHS = 3, 14, {"audio": 2, "visual": 3}
 KINDS = (None, "audio", "visual")
-"""What clips have: both modalities, or only one."""
+"""The modalities of a clip: both, or only one."""
 
 seeds = st.integers(0, 1000)
 kinds = st.lists(st.sampled_from(KINDS), min_size=CLIPS, max_size=CLIPS)
@@ -24,7 +24,7 @@ centers = st.sampled_from([0.0, 1e3, -1e6])
 
 
 class Clips:
-    """Random clips, each with what it has."""
+    """Random clips, each with its modalities."""
 
     def __init__(self, seed: int, kinds: list[str | None], center: float = 0.0) -> None:
         draw = torch.Generator().manual_seed(seed)
@@ -34,7 +34,7 @@ class Clips:
         self.features = noise + self.labels[:, None] + center
 
     def give(self, call, rows: list[int]) -> None:
-        """Call `add` or `remove` with the clips `rows`, grouped by what they have."""
+        """Call `add` or `remove` with the clips `rows`, grouped by their modalities."""
         audio, visual = self.features.split(list(WIDTHS.values()), dim=1)
         features = {None: self.features, "audio": audio, "visual": visual}
         for kind in KINDS:
@@ -42,7 +42,7 @@ class Clips:
                 call(features[kind][own], self.labels[own], only=kind)
 
     def statistics(self, *batches: list[int]) -> BladeStatistics:
-        """Of the clips in batches of rows."""
+        """Statistics of the clips in batches of rows."""
         result = BladeStatistics(WIDTHS, calibration_clips=8)
         result.add_classes(CLASSES)
         for rows in batches:
@@ -69,7 +69,7 @@ def assert_equal(one: BladeStatistics, other: BladeStatistics, *, sample: bool =
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, kinds=kinds, order=orders, cuts=cuts, center=centers)
 def test_order_grouping_and_merging(seed, kinds, order, cuts, center):
-    """Also of features far from 0, and of batches of a single clip or none."""
+    """Also for features far from 0, and for batches of a single clip or none."""
     clips = Clips(seed, kinds, center)
     whole, batches = clips.statistics(list(range(CLIPS))), pieces(order, cuts)
     assert_equal(clips.statistics(*batches), whole)
@@ -81,14 +81,14 @@ def test_order_grouping_and_merging(seed, kinds, order, cuts, center):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, kinds=kinds, order=orders, count=st.integers(0, CLIPS), center=centers)
-def test_removed_clips_leave_no_trace(seed, kinds, order, count, center):
+def test_removed_clips_have_no_effect(seed, kinds, order, count, center):
     """The statistics are those of the other clips; without clips of a modality, its moments are exactly 0."""
     clips = Clips(seed, kinds, center)
     result = clips.statistics(list(range(CLIPS)))
     for start in range(0, count, 3):
         clips.give(result.remove, list(order[start : min(start + 3, count)]))
     expected = clips.statistics(list(order[count:]))
-    assert_equal(result, expected, sample=False)  # a sample is not filled up again
+    assert_equal(result, expected, sample=False)  # removed clips of the sample are not replaced
     for name in WIDTHS:
         if not expected.moments[name].total:
             assert not result.moments[name].within.any()
@@ -97,8 +97,8 @@ def test_removed_clips_leave_no_trace(seed, kinds, order, count, center):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=seeds, kinds=kinds, row=st.integers(0, CLIPS - 1), kind=st.sampled_from(KINDS))
-def test_more_clips_of_a_kind_than_were_added(seed, kinds, row, kind):
-    """Even if the class has enough clips with other modalities: an error, and nothing is removed."""
+def test_removing_too_many_clips_of_a_modality(seed, kinds, row, kind):
+    """Also if the class has enough clips with other modalities: an error, and nothing is removed."""
     clips = Clips(seed, kinds)
     result = clips.statistics(list(range(CLIPS)))
     same = [n for n in range(CLIPS) if kinds[n] == kind and clips.labels[n] == clips.labels[row]]

@@ -41,7 +41,7 @@ def assert_equal(one: ClassMoments, other: ClassMoments, scale: float = 1.0) -> 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1000), count=st.integers(1, 30), cuts=st.lists(st.integers(0, 30), max_size=4))
 def test_any_grouping_and_merging(seed, count, cuts):
-    """Batches of any size, in any order, or moments of parts merged, are the moments of all clips."""
+    """Batches of any size and order, or merged parts, give the moments of all clips."""
     features, labels = clips(seed, count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     edges = [0, *sorted(min(cut, count) for cut in cuts), count]
@@ -57,7 +57,7 @@ def test_any_grouping_and_merging(seed, count, cuts):
 
 @pytest.mark.parametrize("center", [0.0, 1e6])
 def test_variances_of_all_clips(center):
-    """Of all clips about their common mean, also where features are far from 0; 0 for a single clip."""
+    """About the common mean, also for features far from 0; 0 for a single clip."""
     features, labels = clips(0, 20, center)
     torch.testing.assert_close(
         moments_of((features, labels)).variances(), features.var(dim=0), rtol=1e-9, atol=0
@@ -67,8 +67,8 @@ def test_variances_of_all_clips(center):
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1000), kept=st.integers(0, 20), gone=st.integers(1, 20))
-def test_removed_clips_leave_no_trace(seed, kept, gone):
-    """What is left are the moments of the other clips."""
+def test_removed_clips_have_no_effect(seed, kept, gone):
+    """The result is the moments of the other clips."""
     stay, leave = clips(seed, kept), clips(seed + 1, gone)
     moments = moments_of(stay, leave)
     moments.remove(*leave)
@@ -76,8 +76,8 @@ def test_removed_clips_leave_no_trace(seed, kept, gone):
 
 
 @pytest.mark.parametrize("level", [0.0, 0.7, 1e4])
-def test_features_that_only_removed_clips_varied(level):
-    """They are constant again, and no rounding of what was removed becomes a feature of variance 1."""
+def test_features_constant_after_removal(level):
+    """Their variance is exactly 0, without rounding errors that would be scaled to variance 1."""
     stay, leave = clips(0, 12), clips(1, 5)
     stay[0][:, 1] = level
     moments = moments_of(stay, leave)
@@ -90,7 +90,7 @@ def test_features_that_only_removed_clips_varied(level):
 
 @pytest.mark.parametrize("center", [1e3, 1e6, -1e8])
 def test_features_far_from_zero(center):
-    """The scatter about means does not lose precision where sums of squares would lose all of it."""
+    """The scatter about means keeps its precision where sums of squares would lose all of it."""
     near, far = moments_of(clips(0, 40)), moments_of(clips(0, 20, center), clips(0, 40, center))
     again = moments_of(clips(0, 20), clips(0, 40))
     np.testing.assert_allclose(far.within, again.within, rtol=1e-6 * max(abs(center) / 1e6, 1))
@@ -99,8 +99,8 @@ def test_features_far_from_zero(center):
     assert near.total == 40
 
 
-def test_constant_features_wake_up():
-    """A feature that was constant has no weight until it varies, and then counts as any other."""
+def test_constant_features_that_later_vary():
+    """A constant feature has weight 0, and the same weight as others once it varies."""
     features, labels = clips(0, 20)
     still = features.clone()
     still[:, 1] = 7.0
@@ -111,8 +111,8 @@ def test_constant_features_wake_up():
     assert moments.standardized().inverse_deviation[1] > 0
 
 
-def test_standardized_is_of_all_clips():
-    """Mean 0 and variance 1 over all clips; a part of the columns is that part of the whole."""
+def test_standardized_moments():
+    """Mean 0 and variance 1 over all clips; some columns give the corresponding part of the result."""
     features, labels = clips(3, 30)
     moments = moments_of((features, labels))
     result = moments.standardized()
@@ -124,7 +124,7 @@ def test_standardized_is_of_all_clips():
 
 
 def test_pareto_scaling_by_block():
-    """Divided by the geometric mean of own and typical deviation: larger features stay larger, blocks are alike."""
+    """Division by the geometric mean of own and typical deviation: larger features stay larger, blocks are equal."""
     features, labels = clips(3, 200)
     features = features * torch.tensor([1.0, 4.0, 100.0, 100.0])
     result = moments_of((features, labels)).standardized(sizes=[2, 2])
@@ -136,8 +136,8 @@ def test_pareto_scaling_by_block():
     assert 0.7 < float(variance[2:].mean() / variance[:2].mean()) < 1.5
 
 
-def test_refused():
-    """NaN, unknown classes, and more clips than there are."""
+def test_invalid_input():
+    """NaN, unknown classes, and removing more clips than were added."""
     features, labels = clips(0, 5)
     moments = moments_of((features, labels))
     with pytest.raises(InputError, match="NaN"):
@@ -149,7 +149,7 @@ def test_refused():
 
 
 def test_saved_bit_for_bit():
-    """What is saved is what is read."""
+    """Loaded moments equal the saved ones."""
     moments = moments_of(clips(0, 9))
     again = ClassMoments(WIDTH)
     again.load(moments.tensors())
@@ -167,7 +167,7 @@ def sample_of(*batches, size: int = 8) -> CalibrationSample:
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000), count=st.integers(0, 30), cut=st.integers(0, 30))
 def test_sample_does_not_depend_on_order(seed, count, cut):
-    """Batches in either order, or samples merged, are the sample of all clips, of at most its size."""
+    """Batches in any order, or merged samples, give the sample of all clips, with at most its size."""
     features, labels = clips(seed, count)
     first, second = (features[:cut], labels[:cut]), (features[cut:], labels[cut:])
     whole = sample_of((features, labels))
@@ -180,8 +180,8 @@ def test_sample_does_not_depend_on_order(seed, count, cut):
         assert torch.equal(other.labels, whole.labels)
 
 
-def test_sample_forgets_and_renumbers():
-    """Removed clips leave, and classes behind a dropped one move up."""
+def test_sample_after_removal_and_renumbering():
+    """Removed clips are not in it, and classes after a removed one have smaller numbers."""
     features, labels = clips(0, 6)
     sample = sample_of((features, labels))
     sample.remove(features[:2], labels[:2])
@@ -191,7 +191,7 @@ def test_sample_forgets_and_renumbers():
 
 
 def test_sample_keeps_equal_clips_that_were_not_removed():
-    """Of two equal clips one is removed, as from the moments."""
+    """Of two equal clips one is removed, as for the moments."""
     features, labels = clips(0, 6)
     sample = sample_of((features, labels), (features[:1], labels[:1]))
     sample.remove(features[:1], labels[:1])
@@ -201,7 +201,7 @@ def test_sample_keeps_equal_clips_that_were_not_removed():
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000), numbers=st.permutations(range(CLASSES + 1)))
 def test_renumbered(seed, numbers):
-    """The moments of the same clips under other class numbers, of more classes."""
+    """Moments of the same clips with other class numbers and more classes."""
     features, labels = clips(seed, 15)
     numbers = torch.tensor(numbers[:CLASSES])
     expected = ClassMoments(WIDTH)

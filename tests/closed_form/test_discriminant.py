@@ -1,4 +1,4 @@
-"""The penalized discriminant against a direct computation, and without each clip in turn."""
+"""The penalized discriminant compared with a direct computation, also with each clip left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PENALTY = np.array([0.5, 0.5, 7.0, 7.0, 7.0, 0.1])
 
 
 def direct_scores(features, labels, asked) -> np.ndarray:
-    """Minus half the Mahalanobis distances, times N, less what all classes share."""
+    """Minus half the Mahalanobis distances, times N, without terms common to all classes."""
     H, y = features.numpy(), labels.numpy()
     means = np.stack([H[y == c].mean(axis=0) for c in range(3)])
     away = H - means[y]
@@ -39,7 +39,7 @@ def discriminant_of(features, labels) -> Discriminant:
 
 
 def test_scores(make_clips):
-    """Differences of Mahalanobis distances."""
+    """They are differences of Mahalanobis distances."""
     features, labels = make_clips(0)
     result = discriminant_of(features, labels)
     np.testing.assert_allclose(
@@ -48,7 +48,7 @@ def test_scores(make_clips):
 
 
 def test_leave_one_out(make_clips):
-    """Each clip's scores are those of the discriminant of the others, up to the factor N for N - 1."""
+    """Scores of each clip equal those of a discriminant of the other clips, up to the factor N instead of N - 1."""
     features, labels = make_clips(1)
     scores, lengths = discriminant_of(features, labels).leave_one_out(features, labels)
     for i in range(40):
@@ -61,7 +61,7 @@ def test_leave_one_out(make_clips):
 
 
 def shrunk_scores(features, labels, asked, psi) -> np.ndarray:
-    """As `direct_scores`, about the posterior means of the two-covariance model, of features as they are."""
+    """Like `direct_scores`, with the posterior means of the two-covariance model, for unscaled features."""
     H, y, x = features.numpy(), labels.numpy(), asked.numpy()
     averages = np.stack([H[y == c].mean(axis=0) for c in range(3)])
     away = H - averages[y]
@@ -73,7 +73,7 @@ def shrunk_scores(features, labels, asked, psi) -> np.ndarray:
 
 
 def test_leave_one_out_with_shrunk_means(make_clips):
-    """The mean of a clip's own class is that of one clip fewer, and shrunk more."""
+    """The mean of the clip's own class is that without the clip, with more shrinkage."""
     features, labels = make_clips(1)
     psi = np.array([0.2, 0.2, 0.5, 0.5, 0.5, 0.0])
     result = Discriminant(moments_of(features, labels), torch.from_numpy(PENALTY), torch.from_numpy(psi))
@@ -138,7 +138,7 @@ def test_sum_of_discriminants(make_clips):
 
 
 def test_oddity_is_a_ratio_of_distances(make_clips):
-    """Smallest Mahalanobis distance from a class mean over that from the origin, computed the long way."""
+    """Smallest Mahalanobis distance from a class mean divided by that from the origin, computed directly."""
     features, labels = make_clips(2)
     result = discriminant_of(features, labels)
     clips, inverse = features.double(), result.inverse()
@@ -150,7 +150,8 @@ def test_oddity_is_a_ratio_of_distances(make_clips):
 
 
 def test_relative_distance(make_clips):
-    """Distance from the nearest class mean less that from the origin under the scatter of all clips, the long way."""
+    """Distance from the nearest class mean minus that from the origin under the scatter of all clips,
+    computed directly."""
     features, labels = make_clips(2)
     features = features.double() - features.double().mean(dim=0)
     result = discriminant_of(features, labels)
@@ -167,7 +168,7 @@ def test_relative_distance(make_clips):
 
 
 def test_leave_one_out_background(make_clips):
-    """Each clip's distance from the origin under the scatter of the others about their own mean."""
+    """Distance of each clip from the origin under the scatter of the others about their own mean."""
     features, labels = make_clips(2)
     features = features.double() - features.double().mean(dim=0)
     got = discriminant_of(features, labels).leave_one_out_background(features)
@@ -179,7 +180,7 @@ def test_leave_one_out_background(make_clips):
 
 
 def test_error_rate_of_the_p_value():
-    """Of values drawn like those seen, at most alpha have a p-value of alpha or less, and nearly so many have."""
+    """For values from the same distribution, a share of at most, and nearly, alpha has a p-value of at most alpha."""
     draw = torch.Generator().manual_seed(0)
     seen = NonconformityHistogram()
     for _ in range(4):
@@ -196,8 +197,8 @@ def test_error_rate_of_the_p_value():
     assert conformal_p_values(torch.zeros(0), nothing).tolist() == [1.0, 1.0]
 
 
-def test_shrinkage_goes_with_the_evidence():
-    """Many clips of a lopsided cloud need less shrinking than few."""
+def test_shrinkage_decreases_with_more_clips():
+    """Many clips of an anisotropic distribution need less shrinkage than few."""
     covariance = torch.diag(torch.tensor([9.0, 1.0, 0.1], dtype=torch.float64))
     assert 0 < oas_weight(covariance, 1000) < oas_weight(covariance, 10) <= 1
 
@@ -210,8 +211,8 @@ def make_scores(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return scores, labels
 
 
-def test_inverse_temperature_is_the_best():
-    """Scores whose log odds are exact give the inverse temperature that makes them so, within a step of the list."""
+def test_inverse_temperature_is_optimal():
+    """Scores with exact log odds give the factor that was applied to them, within a step of the list."""
     draw = torch.Generator().manual_seed(0)
     odds = torch.randn(20_000, 4, generator=draw, dtype=torch.float64)
     labels = torch.multinomial(odds.softmax(dim=1), 1, generator=draw)[:, 0]
@@ -220,8 +221,8 @@ def test_inverse_temperature_is_the_best():
     assert 5 / 10 ** (1 / 8) < calibration.inverse_temperature < 5 * 10 ** (1 / 8)
 
 
-def test_calibration_adds_up():
-    """Steps in either order give the same curve, and an empty step nothing."""
+def test_calibration_is_additive():
+    """Steps in any order give the same curve, and an empty step changes nothing."""
     one, other = Calibration(), Calibration()
     for seed in (1, 2):
         one.add(*make_scores(seed, 50))
@@ -230,8 +231,8 @@ def test_calibration_adds_up():
     torch.testing.assert_close(one.losses, other.losses)
 
 
-def test_no_certainty_of_a_few_clips():
-    """Clips that all happen to be right do not ask for certainty."""
+def test_few_clips_give_no_certainty():
+    """Few clips that are all correct must not give probabilities near 1."""
     calibration = Calibration()
     calibration.add(torch.eye(4, dtype=torch.float64), torch.arange(4))
     best = (calibration.inverse_temperature * torch.eye(4)).softmax(dim=1).max()

@@ -26,11 +26,11 @@ WIDTH, BLOCKS = 6, ((0, 2), (2, 6))
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread(single_thread):
-    """Threads cost more than they gain at this size."""
+    """Limits PyTorch to one thread, which is faster at this size."""
 
 
 def samples(seed: int = 0, each: int = 6, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """`each` samples of every class, whose first two features tell the classes apart."""
+    """`each` samples of every class, separable by the first two features."""
     rng = np.random.default_rng(seed)
     y = np.repeat(CLASSES, each)
     means = np.zeros((len(CLASSES), WIDTH))
@@ -47,12 +47,12 @@ def assert_same(one: avcil.Blade, other: avcil.Blade, X: np.ndarray) -> None:
     np.testing.assert_allclose(one.decision_function(X), expected, rtol=0, atol=1e-8 * largest)
     np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
     np.testing.assert_allclose(one.p_values(X), other.p_values(X))
-    assert (one.predict(X) == other.predict(X)).mean() > 0.99  # rounding may decide a tie
+    assert (one.predict(X) == other.predict(X)).mean() > 0.99  # ties are decided by rounding
 
 
 @parametrize_with_checks([avcil.Blade(), avcil.Blade(calibration_samples=0)])
 def test_scikit_learn_checks(estimator, check):
-    """All of them, without an expected failure."""
+    """All of scikit-learn's estimator checks, without an expected failure."""
     check(estimator)
 
 
@@ -64,7 +64,7 @@ def test_scikit_learn_checks(estimator, check):
     offset=st.sampled_from([0.0, 1e3, -1e6]),
 )
 def test_partial_fit_in_any_order_and_grouping(seed, order, cuts, offset):
-    """Also with features far from 0: as `fit` of all samples."""
+    """Equal to `fit` of all samples, also with features far from 0."""
     X, y = samples(seed, offset=offset)
     pieces = [order[start:stop] for start, stop in itertools.pairwise([0, *sorted(cuts), 24])]
     apart = avcil.Blade(blocks=BLOCKS)
@@ -75,7 +75,7 @@ def test_partial_fit_in_any_order_and_grouping(seed, order, cuts, offset):
 
 @pytest.mark.parametrize("names", [CLASSES, CLASSES[::-1]])
 def test_one_class_at_a_time(names):
-    """In either order, with predictions in between: as `fit` of all; classes stay sorted."""
+    """In either order, with predictions in between: equal to `fit` of all samples; classes are sorted."""
     X, y = samples()
     blade = avcil.Blade()
     for name in names:
@@ -87,7 +87,7 @@ def test_one_class_at_a_time(names):
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 100), rows=st.sets(st.integers(0, 23), min_size=1, max_size=23))
-def test_merged_is_fitted_to_everything(seed, rows):
+def test_merged_equals_fit_of_all_samples(seed, rows):
     """For any shared classes; the other estimator is not modified."""
     X, y = samples(seed)
     part = np.isin(np.arange(24), list(rows))
@@ -97,9 +97,9 @@ def test_merged_is_fitted_to_everything(seed, rows):
     np.testing.assert_array_equal(other.decision_function(X), before)
 
 
-def test_blocks_matter():
-    """A block that does not tell classes apart gets a large penalty, a small psi, and unknown samples are found more
-    often; with one block it shares the penalty of the informative one."""
+def test_blocks_have_separate_penalties():
+    """An uninformative block gets a large penalty and a small psi, and more unknown samples are found; as one
+    block, it shares the penalty of the informative features."""
     X, y = samples(each=8)
     X[:, 2:] *= 3
     blocks = avcil.Blade(blocks=BLOCKS).fit(X, y)
@@ -113,8 +113,8 @@ def test_blocks_matter():
     assert blocks.score(X_test, y_test) > one.score(X_test, y_test)
 
 
-def test_it_is_the_method_of_avcil_train(store):
-    """The same scores, probabilities and p-values for the pooled vectors of a feature store."""
+def test_estimator_equals_blade(store):
+    """Equal scores, probabilities and p-values for the pooled vectors of a feature store."""
     opened = FeatureStore(store)
     rows = [row for row, clip in enumerate(opened.clips) if clip.split == "train"]
     labels = np.array([opened.clips[row].label for row in rows])
@@ -151,7 +151,7 @@ def test_classes_without_a_sample():
 
 
 def test_unknown_classes_have_small_p_values():
-    """Samples far from all classes; the samples that were learned do not."""
+    """Samples far from all classes have small p-values; learned samples do not."""
     X, y = samples(each=20)
     blade = avcil.Blade().fit(X, y)
     assert np.median(blade.p_values(X)) > 0.5
@@ -176,13 +176,13 @@ def test_unknown_classes_have_small_p_values():
         ({"calibration_samples": 0.5}, "calibration_samples"),
     ],
 )
-def test_refused_parameters(changes, message):
-    """Refused by `fit`, as scikit-learn has it."""
+def test_invalid_parameters(changes, message):
+    """`fit` raises the error, as in scikit-learn."""
     with pytest.raises(ValueError, match=message):
         avcil.Blade(**changes).fit(*samples())
 
 
-def test_refused_calls():
+def test_invalid_calls():
     """Labels outside `classes`, labels of another type, other features, parameters that changed, and merging what
     does not fit."""
     X, y = samples()
@@ -201,7 +201,7 @@ def test_refused_calls():
         blade.merge(avcil.Blade())
 
 
-def test_without_scikit_learn():
+def test_missing_scikit_learn():
     """The error names the extra."""
     code = "import sys; sys.modules['sklearn'] = None; import avcil; avcil.Blade"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

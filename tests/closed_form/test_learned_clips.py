@@ -28,7 +28,7 @@ def content(learned: LearnedClips) -> list[tuple[int, int]]:
 
 @settings(deadline=None)
 @given(first=clips, second=clips, removed=clips)
-def test_it_is_a_multiset(first, second, removed):
+def test_record_is_a_multiset(first, second, removed):
     """Grouping does not matter; of equal clips, only as many are removed as are given; unknown ones are ignored."""
     one, other = recorded(first, second), recorded(second + first)
     assert content(one) == content(other) == sorted(first + second)

@@ -1,4 +1,4 @@
-"""The sums do not depend on how clips come, and give back what is taken from them."""
+"""Sums do not depend on order and batches of clips, and clips can be removed from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def assert_close(one: Moments, other: Moments) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.randoms(use_true_random=False), st.integers(1, 17))
 def test_any_order_and_batch_size(make_clips, seed, random, size):
-    """Shuffled clips in batches of any size give the sums of all at once."""
+    """Shuffled clips in batches of any size give the sums of one batch."""
     features, labels = make_clips(seed)
     order = list(range(len(labels)))
     random.shuffle(order)
@@ -35,8 +35,8 @@ def test_any_order_and_batch_size(make_clips, seed, random, size):
     assert_close(moments_of(features, labels, 3, batches), moments_of(features, labels, 3))
 
 
-def test_classes_may_come_later(make_clips):
-    """Growing between batches, and old classes' clips coming back, change nothing."""
+def test_classes_can_be_added_later(make_clips):
+    """Adding classes between batches, and more clips of old classes, gives the same sums."""
     features, labels = make_clips(0)
     moments = Moments(6)
     for known in range(1, 4):
@@ -50,7 +50,7 @@ def test_classes_may_come_later(make_clips):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.sets(st.integers(0, 39), min_size=1, max_size=30))
 def test_forgetting_is_exact(make_clips, seed, gone):
-    """Adding clips and removing them leaves the sums of the others."""
+    """Adding and removing clips gives the sums of the others."""
     features, labels = make_clips(seed)
     stay = [row for row in range(40) if row not in gone]
     moments = moments_of(features, labels, 3)
@@ -59,7 +59,7 @@ def test_forgetting_is_exact(make_clips, seed, gone):
 
 
 def test_means_and_scatter(make_clips):
-    """Against a loop over the classes."""
+    """Equal to a loop over the classes."""
     features, labels = make_clips(1)
     moments = moments_of(features, labels, 3)
     scatter = torch.zeros(6, 6, dtype=torch.float64)
@@ -70,8 +70,8 @@ def test_means_and_scatter(make_clips):
     torch.testing.assert_close(moments.within_scatter(), scatter)
 
 
-def test_dropped_class(make_clips):
-    """The other classes' means and the scatter about all means stay; nothing of its mean does."""
+def test_removed_class(make_clips):
+    """The other classes' means and the scatter about all means are unchanged, without any effect of its mean."""
     features, labels = make_clips(5)
     moments = moments_of(features, labels, 3)
     scatter, means = moments.within_scatter(), moments.means()
@@ -82,7 +82,7 @@ def test_dropped_class(make_clips):
 
 
 def test_saved_bit_for_bit(make_clips):
-    """Half of a symmetric matrix is enough."""
+    """Only half of a symmetric matrix is saved."""
     moments = moments_of(*make_clips(2), 3)
     again = Moments(moments.width)
     again.load(moments.tensors())
@@ -91,15 +91,15 @@ def test_saved_bit_for_bit(make_clips):
     assert torch.equal(again.counts, moments.counts)
 
 
-def test_memory_is_bounded(make_clips):
-    """8 (M (M + 1) / 2 + M C + C) bytes are saved, after one clip as after many."""
+def test_memory_is_constant(make_clips):
+    """8 (M M + M C + C) bytes for any number of clips."""
     features, labels = make_clips(3, count=400)
     few, many = moments_of(features[:9], labels[:9], 3), moments_of(features, labels, 3)
     assert few.bytes == many.bytes == 8 * (6 * 7 // 2 + 6 * 3 + 3)
 
 
-def test_refusals(make_clips):
-    """A class that is not there yet, and forgetting more clips than there were."""
+def test_invalid_input(make_clips):
+    """An unknown class, and forgetting more clips than were added."""
     features, labels = make_clips(4)
     moments = moments_of(features, labels, 3)
     with pytest.raises(InputError, match="unknown"):
@@ -110,8 +110,8 @@ def test_refusals(make_clips):
     assert torch.equal(moments.gram, before)
 
 
-def test_balanced(make_clips):
-    """With equally many clips nothing changes; else counts are equal, and means and within-class scatter stay."""
+def test_balanced_moments(make_clips):
+    """With equal counts nothing changes; otherwise counts become equal, and means and within-class scatter are kept."""
     features, labels = make_clips(0)
     equal = torch.cat([(labels == c).nonzero()[:4, 0] for c in range(3)])
     assert_close(*(lambda m: (m.balanced(), m))(moments_of(features[equal], labels[equal], 3)))

@@ -1,4 +1,4 @@
-"""Ridge regression and the ways to choose its penalty, against direct computations over all clips."""
+"""Ridge regression and the selection of its penalty, compared with direct computations over all clips."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def moments_of(features, labels, classes: int) -> Moments:
 
 
 def direct(features, labels, classes: int, penalty) -> np.ndarray:
-    """Theta by least squares on clips and penalty rows together: no Gram matrix."""
+    """Theta by least squares with clips and penalty rows in one system, without a Gram matrix."""
     H, Y = features.numpy(), np.eye(classes)[labels.numpy()]
     rows = np.diag(np.sqrt(np.broadcast_to(penalty, H.shape[1])))
     stacked = np.vstack([H, rows]), np.vstack([Y, np.zeros((len(rows), classes))])
@@ -41,7 +41,7 @@ def direct(features, labels, classes: int, penalty) -> np.ndarray:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.floats(-3, 4))
 def test_equals_joint_ridge_regression(make_clips, seed, exponent):
-    """Class after class gives the joint solution, to 1e-10."""
+    """Learning class by class gives the joint solution, to 1e-10."""
     features, labels = make_clips(seed)
     moments = Moments(6)
     for c in range(3):
@@ -56,8 +56,8 @@ def test_equals_joint_ridge_regression(make_clips, seed, exponent):
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 10**6), st.floats(-2, 3))
-def test_recursion_equals_it_too(make_clips, seed, exponent):
-    """The recursion over batches and growing classes gives the joint solution, and takes clips out again."""
+def test_recursion_equals_joint_ridge_regression(make_clips, seed, exponent):
+    """The recursion over batches and new classes gives the joint solution, and can remove clips."""
     features, labels = make_clips(seed)
     recursive, targets = RecursiveRidge(6, 10**exponent), np.eye(3)[labels.numpy()]
     targets = torch.from_numpy(targets)
@@ -76,7 +76,7 @@ def test_recursion_equals_it_too(make_clips, seed, exponent):
 
 
 def test_recursive_leave_one_out(make_clips):
-    """Its residuals are those of models that never saw the clip."""
+    """Its residuals are those of models that are fitted without the clip."""
     features, labels = make_clips(5)
     targets = torch.from_numpy(np.eye(3)[labels.numpy()])
     recursive = RecursiveRidge(6, 2.0)
@@ -91,7 +91,7 @@ def test_recursive_leave_one_out(make_clips):
 
 @pytest.mark.parametrize("ridge", [0.1, 3.0, 100.0])
 def test_leave_one_out(make_clips, ridge):
-    """Scores are those of 40 models, each fitted without one clip."""
+    """Scores equal those of 40 models, each fitted without one clip."""
     features, labels = make_clips(6)
     moments = moments_of(features, labels, 3)
     scores = RidgePath(moments).leave_one_out(features, labels, ridge)
@@ -106,7 +106,7 @@ def test_leave_one_out(make_clips, ridge):
 @pytest.mark.parametrize(("count", "width"), [(40, 6), (10, 30)])
 @pytest.mark.parametrize("ridge", [1e-3, 1.0, 300.0])
 def test_gcv(make_clips, count, width, ridge):
-    """By the hat matrix of all clips, with more clips than features and with fewer."""
+    """Equal to a computation with the hat matrix of all clips, with more and with fewer clips than features."""
     features, labels = make_clips(7, count=count, width=width)
     H, Y = features.numpy(), np.eye(3)[labels.numpy()]
     hat = H @ np.linalg.solve(H.T @ H + ridge * np.eye(width), H.T)
@@ -122,7 +122,7 @@ def test_gcv(make_clips, count, width, ridge):
 
 
 def test_gcv_of_blocks(make_clips):
-    """Unequal penalties, by the hat matrix; and the derivatives against finite differences."""
+    """Different penalties, compared with the hat matrix; derivatives compared with finite differences."""
     features, labels = make_clips(8)
     H, Y = features.numpy(), np.eye(3)[labels.numpy()]
     logs = np.log([0.5, 20.0])
@@ -137,8 +137,8 @@ def test_gcv_of_blocks(make_clips):
     assert error < 1e-5
 
 
-def test_freedom_of_many_features(make_clips, monkeypatch):
-    """Estimated by random signs: near the exact value, its derivative exactly its own, and GCV hardly changed."""
+def test_estimated_degrees_of_freedom(make_clips, monkeypatch):
+    """Estimated with random signs: near the exact value, with the exact derivative of the estimate, and similar GCV."""
     features, labels = make_clips(13, count=600, width=150)
     moments, sizes, logs = moments_of(features, labels, 3), [50, 100], np.log([30.0, 300.0])
     penalty = torch.tensor(np.exp(logs))[[0] * 50 + [1] * 100]
@@ -159,8 +159,8 @@ def test_freedom_of_many_features(make_clips, monkeypatch):
 
 
 @pytest.mark.parametrize("clips", [8, 20, 60])
-def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
-    """Where fewer clips than features are left free, what is left is exact, and the penalties are those of it."""
+def test_degrees_of_freedom_of_few_clips(clips, monkeypatch):
+    """With fewer clips than features, the degrees of freedom are computed exactly, and the penalties use them."""
     draw = torch.Generator().manual_seed(clips)
     labels = torch.arange(clips) % 4
     features = torch.randn(clips, 150, generator=draw) + 0.5 * torch.randn(4, 150, generator=draw)[labels]
@@ -177,7 +177,7 @@ def test_freedom_of_many_features_and_few_clips(clips, monkeypatch):
 
 
 def test_prior_penalties():
-    """20 N / r: N for a block of 20 equal dimensions, 20 N if all its features are one, and for a constant block."""
+    """20 N / r: N for a block of 20 equal dimensions, 20 N for identical features or a constant block."""
     draw = torch.Generator().manual_seed(0)
     scores = torch.linalg.qr(torch.randn(50, 20, generator=draw))[0]
     features = torch.cat([scores, scores[:, :1] * torch.randn(7, generator=draw), torch.zeros(50, 2)], dim=1)
@@ -187,7 +187,7 @@ def test_prior_penalties():
     assert prior_penalties(moments, [20, 7, 2]) == pytest.approx([50, 1000, 1000], rel=1e-5)
 
 
-def test_noise_is_weighed_down(make_clips):
+def test_noise_gets_a_larger_penalty(make_clips):
     """A block without information gets a much larger penalty than one that determines the class."""
     features, labels = make_clips(9, count=200)
     noise = torch.randn(200, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -211,7 +211,7 @@ def test_hold_out_does_not_depend_on_order(make_clips):
 
 
 def test_jitter_is_reported():
-    """A matrix on the edge gets the least that makes it definite; one that is not even close is refused."""
+    """A nearly singular matrix gets the smallest sufficient jitter; a clearly indefinite one is an error."""
     ones = torch.ones(3, 3, dtype=torch.float64)
     edge = ones - 1e-12 * torch.eye(3, dtype=torch.float64)
     factor, jitter = cholesky_with_jitter(edge)

@@ -1,4 +1,4 @@
-"""Tiles, half of the work, half of the numbers: the same matrix as the plain way."""
+"""Symmetric products in tiles and packed storage equal the plain computations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avcil.closed_form.recursive_least_squares import RecursiveRidge
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    """Matrices of 23 rows have several tiles, the last a narrow one."""
+    """Matrices of 23 rows have several tiles; the last one is narrow."""
     monkeypatch.setattr(symmetric, "TILE", 5)
 
 
@@ -22,7 +22,7 @@ def numbers(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("width", [1, 5, 23])
 @pytest.mark.parametrize("factor", [1.0, -0.5])
 def test_product(width, factor):
-    """Added in place, and symmetric to the last bit."""
+    """Added in place, and exactly symmetric."""
     rows = numbers(7, width)
     matrix = rows.T @ rows + torch.eye(width, dtype=torch.float64)
     expected = matrix + factor * rows.T @ rows
@@ -34,7 +34,7 @@ def test_product(width, factor):
 
 @pytest.mark.parametrize("width", [0, 1, 5, 23])
 def test_packed(width):
-    """Half of the numbers, the diagonal once, bit for bit the same again."""
+    """Half of the values, with the diagonal once, give the matrix bit for bit."""
     matrix = numbers(width, width)
     symmetric.mirror(matrix)
     assert torch.equal(matrix, matrix.T)
@@ -44,7 +44,7 @@ def test_packed(width):
 
 
 def test_statistics_of_several_tiles():
-    """Moments and recursion with more features than a tile holds, against the plain sums."""
+    """Moments and recursion with more features than a tile has, compared with plain sums."""
     features, labels = numbers(60, 23), torch.arange(60) % 3
     moments, recursive = Moments(23), RecursiveRidge(23, 2.0)
     for statistics in (moments, recursive):
@@ -60,8 +60,8 @@ def test_statistics_of_several_tiles():
     torch.testing.assert_close(recursive.theta, inverse @ features.T @ targets, rtol=1e-9, atol=1e-12)
 
 
-def test_matrix_that_was_given_stays():
-    """A penalty goes on a copy."""
+def test_input_matrix_is_not_changed():
+    """The penalty is added to a copy."""
     matrix = torch.ones(3, 3)
     assert symmetric.with_diagonal(matrix, 2.0).diagonal().tolist() == [3.0, 3.0, 3.0]
     assert matrix.diagonal().tolist() == [1.0, 1.0, 1.0]

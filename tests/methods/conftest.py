@@ -1,4 +1,4 @@
-"""Tests of methods train small networks: threads would cost more than they bring."""
+"""Limits PyTorch to one thread: the networks are small, and more threads would be slower."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread(single_thread) -> None:
-    """For the whole folder, before any other fixture."""
+    """Runs before all other fixtures of the folder."""

@@ -1,4 +1,4 @@
-"""AFC's importance, imprinting and frozen proxies, each against a computation of its own."""
+"""AFC's importance, imprinting and frozen proxies, compared with independent computations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KNOWN, NEW, PROXIES = 2, 2, 10
 
 
 def pool_of(labels: list[int]) -> SimpleNamespace:
-    """What a table gives, from memory."""
+    """A table in memory."""
     g = torch.Generator().manual_seed(0)
     n = len(labels)
     audio = torch.randn(n, 5, generator=g, dtype=torch.float64)
@@ -44,7 +44,7 @@ def pool_of(labels: list[int]) -> SimpleNamespace:
 
 
 def begun_step(labels: list[int], new_count: int, *, budget: int = 10**9) -> tuple[Afc, Step]:
-    """Step 1, its head grown and imprinted."""
+    """Step 1 after its head was extended and imprinted."""
     torch.manual_seed(0)
     method = Afc(AfcOptions(), modality="audio-visual")
     network = Network("audio-visual", audio_width=5, visual_width=6, head=method.build_head(6)).double()
@@ -75,7 +75,7 @@ LABELS = [2] * 14 + [3] * 12 + [0, 1, 0, 1]
 
 
 def test_importance_by_finite_differences():
-    """||dL/dl|| of x, f_a and f_v, by small steps of each channel in the teacher's loss."""
+    """||dL/dl|| of x, f_a and f_v, by finite differences of each channel in the teacher's loss."""
     _, step = begun_step(LABELS, 26)
     network, batch = step.teacher.network, batch_of(step, [0, 15, 27])
     *parts, norms = teacher_layers(network, batch)
@@ -98,8 +98,8 @@ def test_importance_by_finite_differences():
             torch.testing.assert_close(norms[:, layer], squares.sqrt(), rtol=1e-5, atol=1e-8)
 
 
-def test_cached_is_recomputed():
-    """What the teacher remembers of each clip gives the loss that asking it about every batch gives."""
+def test_cached_equals_recomputed():
+    """Cached teacher outputs give the same loss as outputs computed for every batch."""
     values = []
     for budget in (10**9, 0):
         method, step = begun_step(LABELS, 26, budget=budget)
@@ -115,7 +115,7 @@ def test_cached_is_recomputed():
 
 
 def test_weight_grows_with_the_step():
-    """lambda sqrt(s + 1), s from 0, times the mean of sum_l w_l ||hat(l) - hat(l_old)||, in loops."""
+    """lambda sqrt(s + 1), s from 0, times the mean of sum_l w_l ||hat(l) - hat(l_old)||, in explicit loops."""
     method, step = begun_step(LABELS, 26)
     for parameter in step.network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
@@ -137,7 +137,7 @@ def test_weight_grows_with_the_step():
 
 
 def test_imprinted_proxies():
-    """New proxies have the old ones' mean norm and point to means of clips of their class."""
+    """New proxies have the mean norm of the old ones, and the direction of means of clips of their class."""
     _, step = begun_step(LABELS, 26)
     head = step.network.head
     mean_norm = head.frozen.norm(dim=2).mean()
@@ -147,7 +147,7 @@ def test_imprinted_proxies():
     for number, rows in ((0, range(14)), (1, range(14, 26))):
         directions = F.normalize(head.learning[number], dim=1)
         groups: dict[int, list[torch.Tensor]] = {}
-        # Each clip belongs to one proxy; a proxy's direction is that of the mean of some clips of its class.
+        # Each clip belongs to one proxy, which has the direction of the mean of its clips.
         for row in rows:
             groups.setdefault(int((directions @ units[row]).argmax()), []).append(units[row])
         matched = sum(
@@ -158,11 +158,11 @@ def test_imprinted_proxies():
         )
         assert (
             matched >= len(groups) - 1
-        )  # nearness by angle and by distance may differ for one clip at a border
+        )  # the nearest center by angle and by distance may differ for one clip at a border
 
 
-def test_teacher_knows_the_new_classes():
-    """The teacher's loss is about new clips too: its head has the same imprinted proxies, and is frozen."""
+def test_teacher_has_the_new_classes():
+    """The teacher's loss includes new clips: its head has the same imprinted proxies, and is frozen."""
     _, step = begun_step(LABELS, 26)
     assert torch.equal(step.teacher.network.head.learning, step.network.head.learning)
     assert not any(parameter.requires_grad for parameter in step.teacher.network.parameters())
@@ -171,7 +171,7 @@ def test_teacher_knows_the_new_classes():
 
 @pytest.mark.parametrize("clips", [1, 3, 10])
 def test_fewer_clips_than_proxies(clips):
-    """A new class with few clips still gets all its proxies, clips taken in turn."""
+    """A new class with few clips has all its proxies; clips are used repeatedly."""
     _, step = begun_step([2] * clips + [3] * 12 + [0, 1], clips + 12)
     directions = F.normalize(step.network.head.learning[0], dim=1)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_fewer_clips_than_proxies(clips):
     torch.testing.assert_close(directions, units[torch.arange(PROXIES) % clips].detach())
 
 
-def test_same_step_same_proxies():
+def test_proxies_are_deterministic():
     """A step that is started again, as in a resumed run, does not depend on earlier random numbers."""
     method, step = begun_step(LABELS, 26)
     first = step.network.head.learning.detach().clone()
@@ -188,8 +188,8 @@ def test_same_step_same_proxies():
     assert torch.equal(step.network.head.learning, first)
 
 
-def test_first_step_is_plain():
-    """Without a teacher there is the NCA loss alone."""
+def test_first_step_uses_only_the_nca_loss():
+    """There is no teacher."""
     method, step = begun_step(LABELS, 26)
     step.teacher = None
     batch = batch_of(step, [0, 1])
@@ -197,7 +197,7 @@ def test_first_step_is_plain():
     assert isinstance(method.build_head(4), ProxyHead)
 
 
-def test_no_proxies_is_refused():
+def test_zero_proxies_are_an_error():
     """A class without proxies has no score."""
     with pytest.raises(InputError, match="proxies"):
         AfcOptions(proxies=0)

@@ -1,4 +1,4 @@
-"""AnaCP against its published equations on all clips at once, and damaged files."""
+"""AnaCP compared with its published equations on all clips at once, and damaged files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_anacp(clips):
 
 
 def test_damaged_anacp(clips):
-    """Tensors and settings that do not fit raise errors of avcil, also if the covariance is not positive definite."""
+    """Invalid tensors and settings raise errors of avcil, also if the covariance is not positive definite."""
     method, model = trained(clips, "anacp", "features=9", "projections=2", "drawn_clips=20")
     config, tensors, state = model.to_config(), model.tensors(), method.tensors()
     for changed in ({"modality": "audio"}, {"pooling": "mean-deviation"}):

@@ -22,7 +22,7 @@ ROWS = {
     3: {BOTH: range(KNOWN)},
     4: {BOTH: range(12), Modality.AUDIO: range(12, 24), Modality.VISUAL: range(24, KNOWN)},
 }
-"""The clips that were learned, by what they have: only in format 4, some lack a modality."""
+"""The modalities of the learned clips: only in format 4, some clips lack a modality."""
 NEW = range(KNOWN, CLIPS)
 
 
@@ -38,7 +38,7 @@ class Clips:
         self.visual = self.visual + torch.randn(CLIPS, 2, 3, 4, generator=draw)
 
     def part(self, modality: Modality, rows: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
-        """What clips of a modality have."""
+        """The features of clips of one modality."""
         rows = list(rows)
         return (
             self.audio[rows] if modality.has_audio else None,
@@ -105,8 +105,8 @@ def assert_equal(one: BladeMethod, other: BladeMethod, clips: Clips) -> None:
 
 
 @pytest.mark.parametrize("version", [3, 4])
-def test_they_are_converted_and_continue(clips, version):
-    """Also to learn, to forget clips of each kind and to remove a class, as statistics of format 5 do."""
+def test_old_statistics_are_converted(clips, version):
+    """Learning, forgetting clips of each kind and removing a class equal those with statistics of format 5."""
     old, new = loaded(tensors_before_format_5(clips, ROWS[version])), method_with(clips, ROWS[version])
     assert_equal(old, new, clips)
     for method in (old, new):
@@ -123,7 +123,7 @@ def test_they_are_converted_and_continue(clips, version):
 
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("old_first", [True, False])
-def test_they_merge_with_format_5(clips, version, old_first):
+def test_old_statistics_merge_with_format_5(clips, version, old_first):
     """In either order, the result is a model of all clips."""
     old = loaded(tensors_before_format_5(clips, ROWS[version]))
     new = method_with(clips, {BOTH: NEW})
@@ -155,7 +155,7 @@ def test_damaged_statistics_of_format_4(clips):
 
 
 def test_matrices_of_the_unknown_test(clips):
-    """Those of both modalities are saved once; models that saved them again, as one matrix, give the same p-values."""
+    """They are saved once for both modalities; models that also saved them as one matrix give the same p-values."""
     model = method_with(clips, ROWS[4]).solve()
     tensors, config = model.tensors(), model.to_config()
     names = [name for name in tensors if name.endswith("unknown.inverse")]

@@ -31,7 +31,7 @@ class Clips:
         self.presence = Presence(audio=(number % 3 != 0).numpy(), visual=(number % 3 != 1).numpy())
 
     def give(self, call, rows: Sequence[int]) -> None:
-        """Call `observe` or `forget` with the clips `rows`, grouped by what they have."""
+        """Call `observe` or `forget` with the clips `rows`, grouped by their modalities."""
         rows = list(rows)
         for modality, at in self.presence.take(rows).groups(BOTH).items():
             own = [rows[i] for i in at]
@@ -64,7 +64,7 @@ def assert_equal(one: BladeMethod, other: BladeMethod, clips: Clips, tolerance: 
 
 
 def test_order_and_grouping_do_not_matter(clips):
-    """All at once; in seven groups in another order; and class by class, where later classes are added later."""
+    """All at once; in seven groups in another order; and class by class."""
     once = method_with(clips, range(CLIPS))
     mixed = torch.randperm(CLIPS, generator=torch.Generator().manual_seed(1)).split(9)
     assert_equal(method_with(clips, *(rows.tolist() for rows in mixed)), once, clips)
@@ -76,7 +76,7 @@ def test_order_and_grouping_do_not_matter(clips):
 
 
 def test_merge_and_forget(clips):
-    """Two halves merge to the whole; the second half can be forgotten again, and leaves nothing behind."""
+    """Two halves merge to the whole; after forgetting the second half, the model is that of the first."""
     first, second, whole = range(40), range(40, CLIPS), method_with(clips, range(CLIPS))
     merged = method_with(clips, first)
     merged.merge(method_with(clips, second), torch.arange(CLASSES))
@@ -110,7 +110,7 @@ def test_only_clips_with_the_same_modalities_can_be_forgotten(clips, row):
 
 
 @pytest.mark.parametrize("whole_classes", [False, True])
-def test_a_modality_without_clips_leaves_no_trace(clips, whole_classes):
+def test_modality_without_remaining_clips(clips, whole_classes):
     """After all clips with audio are forgotten, or their classes are removed, its moments are exactly 0."""
     with_audio = [row for row in range(CLIPS) if clips.presence.audio[row]]
     method = method_with(clips, range(CLIPS))
@@ -125,8 +125,8 @@ def test_a_modality_without_clips_leaves_no_trace(clips, whole_classes):
     assert not method.statistics.moments["audio"].means.any()
 
 
-def test_heads_of_one_modality_use_all_clips_that_have_it(clips):
-    """The audio head equals that of a method for audio, which gets the same clips."""
+def test_heads_use_all_clips_of_their_modality(clips):
+    """The audio head equals that of an audio-only method with the same clips."""
     method = method_with(clips, range(CLIPS))
     alone = BladeMethod(BladeOptions(), modality=Modality.AUDIO)
     alone.add_classes(CLASSES)
@@ -137,8 +137,8 @@ def test_heads_of_one_modality_use_all_clips_that_have_it(clips):
     assert torch.allclose(head.bias, expected.bias)
 
 
-def test_scores_of_both_modalities_are_the_sum(clips):
-    """Of the scores of the single modalities, up to their inverse temperatures; also with a single complete clip."""
+def test_scores_are_the_sum_over_modalities(clips):
+    """Up to the inverse temperatures; also with a single complete clip."""
     one_complete = [row for row in range(CLIPS) if row % 3 < 2] + [2]
     for rows in (range(CLIPS), one_complete):
         model = method_with(clips, rows).solve()
@@ -154,7 +154,7 @@ def test_scores_of_both_modalities_are_the_sum(clips):
         assert (both.argmax(dim=1) == clips.labels).double().mean() > 0.9
 
 
-def test_a_class_without_audio(clips):
+def test_class_without_audio(clips):
     """It is predicted from both modalities and from frames; its expected audio mean is that of all clips."""
     rows = [row for row in range(CLIPS) if clips.labels[row] or not clips.presence.audio[row]]
     model = method_with(clips, rows).solve()
@@ -164,7 +164,7 @@ def test_a_class_without_audio(clips):
     assert not model.heads[Modality.AUDIO].weight[:, 0].any()
 
 
-def test_leave_one_out_without_the_clip(clips):
+def test_leave_one_out_scores(clips):
     """Leave-one-out scores of complete clips are those of the model without the clip, for its penalties and psi."""
     method = method_with(clips, range(CLIPS))
     method.solve()
@@ -190,7 +190,7 @@ def test_leave_one_out_without_the_clip(clips):
 
 
 def test_saved_statistics(clips):
-    """They give the same model, bit for bit; damaged ones are refused."""
+    """They give the same model, bit for bit; damaged ones are errors."""
     method = method_with(clips, range(CLIPS))
     model, tensors = method.solve(), method.tensors()
     again = BladeMethod(BladeOptions(), modality=BOTH)
@@ -211,7 +211,7 @@ def test_saved_statistics(clips):
             BladeMethod(BladeOptions(), modality=BOTH).load(tensors | damaged)
 
 
-def test_the_first_step_needs_both_modalities(clips):
+def test_first_step_needs_both_modalities(clips):
     """The number of features would be unknown."""
     method = BladeMethod(BladeOptions(), modality=BOTH)
     method.add_classes(CLASSES)

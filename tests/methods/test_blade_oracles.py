@@ -1,4 +1,4 @@
-"""BLADE against NumPy that sees all clips, and refits for every clip left out."""
+"""BLADE compared with NumPy computations on all clips, with a refit for every clip left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def clips():
 
 
 def blade_features(clips) -> np.ndarray:
-    """Sound, mean and standard deviation of the tokens."""
+    """Audio vector, mean and standard deviation of the tokens."""
     tokens = clips[1].double().flatten(1, 2).numpy()
     return np.concatenate([clips[0].double().numpy(), tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
 
@@ -26,8 +26,8 @@ def scaled(raw: np.ndarray) -> np.ndarray:
 
 
 def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
-    """-N / 2 times the squared distance to each class's shrunk mean, less what all classes share; W has no correlations
-    between the first 5 features (audio) and the others (visual)."""
+    """-N / 2 times the squared distance to each class's shrunk mean, without terms common to all classes; W
+    has no correlations between the first 5 features (audio) and the others (visual)."""
     averages = np.stack([x[y == c].mean(axis=0) for c in range(y.max() + 1)])
     away = x - averages[y]
     same_modality = np.equal.outer(np.arange(x.shape[1]) < 5, np.arange(x.shape[1]) < 5)
@@ -42,7 +42,7 @@ def blade_scores(x, y, asked, penalty, psi, center) -> np.ndarray:
 
 
 def test_vectors_of_a_clip(clips):
-    """blade pools sound, mean and standard deviation of the tokens, centered and scaled by all clips learned."""
+    """Audio vector, mean and standard deviation of the tokens, centered and scaled by all learned clips."""
     method, _ = trained(clips, "blade")
     np.testing.assert_allclose(features_of(method, clips), scaled(blade_features(clips)), atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""blade on combined encoders: one penalty for each part."""
+"""blade with combined encoders: one penalty for each part."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def new(part_widths):
 
 
 def clips(seed=0):
-    """The second part of the sound and the first of the picture tell the classes; the others are noise."""
+    """The second part of audio and the first part of visual features determine the class; the others are noise."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(CLASSES).repeat_interleave(CLIPS)
     audio = torch.randn(len(labels), sum(AUDIO), generator=draw)
@@ -45,7 +45,7 @@ def penalties(method):
 
 
 def test_each_part_has_a_penalty(learned):
-    """Of the sound, the mean and the deviation of the picture; parts of noise get a larger one."""
+    """For audio, and for the mean and deviation of visual tokens, parts of noise get a larger penalty."""
     result = penalties(learned)
     assert len(result) == 6
     assert result[0] > 5 * result[1]
@@ -54,7 +54,7 @@ def test_each_part_has_a_penalty(learned):
 
 
 def test_parts_are_saved_with_the_statistics(learned):
-    """A model goes on learning without the store that it came from."""
+    """The model can learn without the store."""
     again = new({})
     again.load(learned.tensors())
     for method in (learned, again):
@@ -66,8 +66,8 @@ def test_parts_are_saved_with_the_statistics(learned):
 
 @pytest.mark.parametrize("name", ["blade", "slda", "ranpac", "rls"])
 @pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_models_of_one_modality_ignore_the_parts_of_the_other(name, modality):
-    """Runs and models of earlier versions contain them; such a model could not be loaded to learn."""
+def test_parts_of_an_unused_modality_are_ignored(name, modality):
+    """Runs and models of earlier versions contain them; such a model can be loaded to learn."""
     kind = load_method(name)
 
     def new():
@@ -87,7 +87,7 @@ def test_models_of_one_modality_ignore_the_parts_of_the_other(name, modality):
         new().load(method.tensors() | {"part_widths.smell": torch.tensor([1, 2])})
 
 
-def test_statistics_saved_before_there_were_parts_go_on():
+def test_statistics_without_parts_can_learn():
     """One penalty per vector, as in the training."""
     method = new({})
     method.observe(*clips())
@@ -99,8 +99,9 @@ def test_statistics_saved_before_there_were_parts_go_on():
     assert len(penalties(again)) == 3
 
 
-def test_contributions_of_encoders_add_up_and_name_the_informative_one(learned):
-    """Those of a modality's encoders add up to the modality's, and all with the bias term to the margin."""
+def test_contributions_of_encoders_add_up(learned):
+    """Their sum is the modality's contribution, the total with bias is the margin, and the informative one is
+    largest."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {
         "audio": (EncoderPart(name="noise", start=0, stop=2), EncoderPart(name="voice", start=2, stop=5)),
@@ -119,7 +120,7 @@ def test_contributions_of_encoders_add_up_and_name_the_informative_one(learned):
     assert set(only) == {"visual"}
 
 
-def test_encoders_of_one_name_are_kept_apart_by_modality(learned):
+def test_equal_encoder_names_in_both_modalities(learned):
     """A joint encoder such as PE-AV has the same name for audio and visual features."""
     audio, visual, _ = (part[:1] for part in clips())
     parts = {

@@ -1,4 +1,4 @@
-"""Methods with distances from class means against NumPy that sees all clips."""
+"""Methods with distances from class means, compared with NumPy computations on all clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clips():
 
 @pytest.mark.parametrize("kernel", ["linear", "fourier"])
 def test_slda(clips, kernel):
-    """Distances under the shrunk covariance, calibrated by clips that its discriminant has not seen."""
+    """Distances under the shrunk covariance, calibrated with clips that its discriminant was not fitted to."""
     method, model = trained(clips, "slda", f"kernel={kernel}", "features=9", "shrinkage=0.3")
     H, y = features_of(method, clips), clips[2].numpy()
     sample = method.embedding(method.sample.vectors.double().split([5, 4], dim=1))
@@ -73,7 +73,7 @@ def test_randumb(clips):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_ncm(clips, metric):
-    """Cosine to, or distance from, the mean of each class's features; calibrated by the means without each clip."""
+    """Cosine similarity to, or distance from, the mean of each class's features; calibrated by leave-one-out means."""
     method, model = trained(clips, "ncm", f"metric={metric}", "normalize=length")
     h, y = unit_features(clips), clips[2].numpy()
 
@@ -84,7 +84,7 @@ def test_ncm(clips, metric):
         return -(np.linalg.norm(asked[:, None] - means, axis=2) ** 2) / 2
 
     got, expected = uncalibrated(method, model, clips), scores(h, h, y)
-    if metric == "euclidean":  # up to what all classes share
+    if metric == "euclidean":  # up to terms common to all classes
         expected = expected + (h**2).sum(axis=1, keepdims=True) / 2
     np.testing.assert_allclose(got, expected, atol=1e-10)
     every = np.arange(len(h))

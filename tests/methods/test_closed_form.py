@@ -30,8 +30,8 @@ from avcil.training.run import train
 
 @each_case
 @each_modality
-def test_statistics_are_those_of_all_clips(name, options, modality):
-    """Class after class, old classes coming back too: statistics of the joint set, to 1e-10."""
+def test_statistics_equal_those_of_all_clips(name, options, modality):
+    """Class by class, also with more clips of old classes: statistics of joint training, to 1e-10."""
     clips = make_clips()
     first = list(range(2 * CLIPS))
     late = [0, 1, 2]
@@ -57,7 +57,7 @@ def test_solve_uses_current_statistics(name, options):
         assert torch.equal(learned.solve().scores(*clips[:2]), loaded.solve().scores(*clips[:2]))
 
     learned.observe(*clips)
-    learned.flush()  # and nobody asks
+    learned.flush()  # without asking for predictions
     before = learned.tensors()
     if name not in ("rls", "ds-al") or "compensation=0" in options:
         learned.forget(*(part[:5] for part in clips))
@@ -77,7 +77,7 @@ def test_solve_uses_current_statistics(name, options):
 
 
 def test_one_class_has_one_inverse_temperature():
-    """With one class every inverse temperature fits alike; none is chosen by rounding."""
+    """With one class, every inverse temperature fits equally; the choice must not depend on rounding."""
     audio, visual, labels = make_clips()
     method = new("blade", ("calibration_clips=20",))
     learn(method, (audio, visual, labels * 0), [range(len(labels))])
@@ -85,7 +85,7 @@ def test_one_class_has_one_inverse_temperature():
 
 
 def test_compensation_cannot_forget():
-    """A method whose statistics are not plain sums cannot forget."""
+    """A method whose statistics are not sums cannot forget."""
     clips = make_clips()
     method = new("rls", ("features=30", "compensation=0.5"))
     learn(method, clips, TWO_STEPS)
@@ -95,8 +95,8 @@ def test_compensation_cannot_forget():
 
 @each_of_all_cases
 @each_modality
-def test_saved_statistics_go_on(name, options, modality):
-    """Learning in two sittings, statistics saved between them, is learning in one: bit for bit."""
+def test_saved_statistics_can_learn(name, options, modality):
+    """Learning in two sessions with saved statistics equals learning in one, bit for bit."""
     clips = make_clips()
     if modality == "audio":
         clips = clips[0], clips[1] * torch.nan, clips[2]
@@ -140,8 +140,8 @@ def test_memory_does_not_grow_with_clips(name, options):
     ("name", "options"), [("blade", ()), ("slda", ("kernel=linear",))], ids=["blade", "slda kernel=linear"]
 )
 @pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_one_modality_predicts_as_if_trained_alone(name, options, modality):
-    """A clip that lacks a modality is answered for by what training on the other alone would have given."""
+def test_missing_modality_equals_single_modality_training(name, options, modality):
+    """The prediction of a clip without a modality equals that of a model trained on the other modality."""
     clips = make_clips()
     both = learn(new(name, options), clips, TWO_STEPS)
     alone = learn(new(name, options, modality), clips, TWO_STEPS)
@@ -162,7 +162,7 @@ def test_mixed_features_do_not_predict_from_one_modality():
 
 
 def test_clips_of_unknown_classes_have_small_p_values():
-    """p-values of known classes are spread over (0, 1), those of an unknown class are small."""
+    """p-values of known classes cover (0, 1), those of an unknown class are small."""
     audio, visual, labels = make_clips()
     audio, visual = (
         audio + 4 * make_clips(1)[0][labels * CLIPS],
@@ -182,7 +182,7 @@ def test_clips_of_unknown_classes_have_small_p_values():
 
 @pytest.mark.parametrize("selection", ["gcv", "leave-one-out", "hold-out"])
 def test_selections_of_the_penalty(selection):
-    """Each way to choose comes to a penalty of the list, and learns."""
+    """Each way of selection gives a penalty of the list, and learns."""
     clips = make_clips()
     method = new("ranpac", ("features=30", f"selection={selection}"))
     model = learn(method, clips, TWO_STEPS)
@@ -208,7 +208,7 @@ def test_fixed_penalty_is_joint_ridge_regression():
 
 
 def test_balanced_regression_predicts_rare_classes():
-    """Three clips of two classes, 60 of the other two: the rare ones are answered more often, others hardly less."""
+    """Three clips of two classes, 60 of the others: rare classes are predicted more often, others hardly less."""
     rows = torch.arange(CLASSES * 60)
     audio, visual, labels = make_clips(clips=60)
     kept = rows[(labels < 2) | (rows % 60 < 3)]
@@ -233,13 +233,13 @@ def test_balanced_regression_predicts_rare_classes():
         ("blade", "calibration_clips=-1"),
     ],
 )
-def test_refused_options(name, word):
+def test_invalid_options(name, word):
     """Values that make no sense are refused at once."""
     with pytest.raises(InputError, match=word.split("=")[0]):
         parse_options(load_method(name), (word,), name=name)
 
 
-def test_run_can_be_read_and_seen(store, tmp_path):
+def test_report_and_log_of_a_run(store, tmp_path):
     """The report reads a run without a loss; the log has the penalty and the bytes."""
     config = TrainConfig(features=store, out=tmp_path / "run", method="blade", classes_per_step=2)
     train(config, quiet=True)
@@ -250,7 +250,7 @@ def test_run_can_be_read_and_seen(store, tmp_path):
     assert line["report"]["penalty0"] > 0
 
 
-def test_every_closed_form_method_is_here():
+def test_every_closed_form_method_is_tested():
     """None is forgotten by these checks."""
     closed = {name for name in method_names() if issubclass(load_method(name), ClosedFormMethod)}
     assert closed == {name for name, _ in ALL_CASES}
@@ -259,7 +259,7 @@ def test_every_closed_form_method_is_here():
 @each_of_all_cases
 @pytest.mark.parametrize("equal", [False, True])
 def test_one_clip_of_each_class(name, options, equal):
-    """Without scatter within classes, also if all clips of a class are equal, each clip is predicted as its class."""
+    """Without scatter within classes, also for equal clips, each clip is predicted as its class."""
     clips = make_clips(clips=1)
     if equal:
         clips = tuple(torch.cat([part] * 3) for part in clips)

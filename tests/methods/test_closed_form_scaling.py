@@ -1,4 +1,4 @@
-"""Scaling by constants of the encoders, or by the first step if they are unknown."""
+"""Scaling by constants of the encoders, or by the first step if there are none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ each_with_constants = pytest.mark.parametrize(
 
 
 @each_with_constants
-def test_without_constants_the_first_step_scales(name, options):
+def test_first_step_scales_without_constants(name, options):
     """The model has a note; constants of one modality are not used for both."""
     clips = make_clips()
     for constants in ({}, {"audio": CONSTANTS["audio"]}):
@@ -29,7 +29,7 @@ def test_without_constants_the_first_step_scales(name, options):
         model = learn(method, clips, TWO_STEPS)
         assert "first step" in model.notes[0]
         again = new(name, options)
-        again.constants = CONSTANTS  # of a store that has them: what was saved stays
+        again.constants = CONSTANTS  # of a store that has them: the saved ones are used
         again.load(method.tensors())
         assert again.solve().notes == model.notes
         assert torch.equal(again.solve().scores(*clips[:2]), model.scores(*clips[:2]))
@@ -37,7 +37,7 @@ def test_without_constants_the_first_step_scales(name, options):
 
 @each_with_constants
 def test_constants_are_saved_with_the_statistics(name, options):
-    """A model goes on without the store that it came from."""
+    """The model can learn without the store."""
     clips = make_clips()
     first = new(name, options)
     first.constants = CONSTANTS

@@ -1,4 +1,4 @@
-"""AV-CIL with other classifiers than its head, compared with computations from the same features."""
+"""AV-CIL with other classifiers instead of its head, compared with computations from the same features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Answering(SeparatedSoftmax):
     def __init__(self, recorded):
         super().__init__(recorded)
         self.past = []
-        """Of each step: features, labels of its clips by the network of that step."""
+        """For each step: features of its clips by the network of that step, and labels."""
 
     def h(self, rows):
         return plain_forward(self.w, self.a[rows], self.V[rows]).h
@@ -38,7 +38,7 @@ class Answering(SeparatedSoftmax):
         return self.mean_scores(self.w, rows, self.memory)
 
     def by_wa(self, rows):
-        """The average norm of each step's rows is that of the first step's."""
+        """The mean norm of each step's rows equals that of the first step's rows."""
         weight, start = self.w["head.weight"].clone(), 0
         first = weight[: self.sizes[0]].norm(dim=1).mean()
         for size in self.sizes[: self.index + 1]:
@@ -48,7 +48,7 @@ class Answering(SeparatedSoftmax):
         return linear_scores(self.w | {"head.weight": weight}, self.h(rows))
 
     def held(self):
-        """One exemplar of ten, or one, of each old class, and as many clips of each new class."""
+        """One in ten exemplars, at least one, of each old class, and as many clips of each new class."""
         count = max(1, int(0.1 * min(len(rows) for rows in self.before.values())))
         draw, held = generator(0, "held out", self.index), []
         for label in range(self.total):
@@ -58,7 +58,7 @@ class Answering(SeparatedSoftmax):
         return torch.cat(held)
 
     def by_bic(self, rows):
-        """a and b of each later step, by a descent that PyTorch brings."""
+        """a and b of each later step, with an optimizer of PyTorch."""
         if not self.index:
             return logits(self.w, self.a[rows], self.V[rows])
         held = self.held()
@@ -121,8 +121,8 @@ def test_bic_holds_clips_out(store, tmp_path):
     assert len(transcription.held()) == 6
 
 
-def test_head_and_classifier_share_their_training(store, tmp_path):
-    """Only `bic` trains otherwise."""
+def test_only_bic_changes_training(store, tmp_path):
+    """For other classifiers, training equals that with the head."""
     losses = {
         name: record_run(
             store, tmp_path / name, "av-cil", f"classifier={name}", exemplars_per_class=3, epochs=2

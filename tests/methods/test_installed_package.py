@@ -32,7 +32,7 @@ class Mine(Ncm):
 def register(
     folder: Path, package: str, *, files: dict[str, str], group: str = "avcil.methods", **names: str
 ) -> None:
-    """Write what an installer leaves of a package: its files, and its metadata with entry points."""
+    """Write the files that an installer creates for a package, and its metadata with entry points."""
     for name, text in files.items():
         (folder / name).write_text(text)
     info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
@@ -63,8 +63,8 @@ def example_package(folder: Path) -> Path:
     return folder
 
 
-def test_the_package_on_the_page(avcil, trained, site, tmp_path, capsys):
-    """Installed, its method is listed, trained, learns more, predicts from a saved model and has a row in a table."""
+def test_package_on_the_page(avcil, trained, site, tmp_path, capsys):
+    """Its method is listed, trained, learns more, predicts from a saved model and has a row in a table."""
     package = example_package(tmp_path / "avcil-balanced-replay")
     arguments = [
         "install",
@@ -100,7 +100,7 @@ def test_the_package_on_the_page(avcil, trained, site, tmp_path, capsys):
     assert "balanced-replay:tau=2" in capsys.readouterr().out
 
 
-def test_a_closed_form_model_finds_its_method(store, site, tmp_path):
+def test_closed_form_model_imports_its_method(store, site, tmp_path):
     """A process that has not imported the package loads the model; without the package, the error says what to do."""
     register(site, "mine", files={"mine_package.py": CLOSED_FORM}, mine="mine_package:Mine")
     train(TrainConfig(features=store, out=tmp_path / "run", method="mine", classes_per_step=3), quiet=True)
@@ -117,8 +117,8 @@ def test_a_closed_form_model_finds_its_method(store, site, tmp_path):
 @pytest.mark.parametrize(
     "kind", ["trap_package:Mine", "trap_package", "trap-package", "avcil.methods.ncm", "os:system"]
 )
-def test_a_model_imports_registered_names_only(kind, site):
-    """`kind` is read from a model's folder, which may come from anyone. Modules that exist are not enough."""
+def test_only_registered_modules_are_imported(kind, site):
+    """`kind` is read from a model folder, which may be untrusted: other modules are not imported."""
     register(site, "trap", files={"trap_package.py": CLOSED_FORM}, trap="trap_package:Mine")
     with pytest.raises(InputError, match="come from no method"):
         registry.method_of_kind(kind)
@@ -139,7 +139,7 @@ BROKEN = {
 
 
 def test_broken_entry_points_are_listed(avcil, site, capsys):
-    """Each with its package and the reason; the others work, and those of avcil cannot be replaced."""
+    """Each with its package and the reason; others work, and methods of avcil cannot be replaced."""
     files = {"mine_package.py": CLOSED_FORM, "raises_package.py": "1 / 0"}
     register(site, "good", files=files, mine="mine_package:Mine")
     for number, (name, (value, _)) in enumerate(BROKEN.items()):
@@ -157,8 +157,8 @@ def test_broken_entry_points_are_listed(avcil, site, capsys):
         registry.load_method("raises")
 
 
-def test_a_name_that_two_packages_register(site):
-    """Neither is chosen silently."""
+def test_name_registered_by_two_packages(site):
+    """The error names both packages."""
     for package in ("one", "two"):
         register(site, package, files={"mine_package.py": CLOSED_FORM}, mine="mine_package:Mine")
     assert "mine" not in registry.method_names()
@@ -181,7 +181,7 @@ class Backwards(StreamType):
 """
 
 
-def test_a_stream_of_a_package(avcil, store, site, tmp_path, capsys):
+def test_stream_of_a_package(avcil, store, site, tmp_path, capsys):
     """It is listed and trained; broken ones are listed."""
     names = {
         "backwards": "backwards_package:Backwards",
@@ -209,8 +209,8 @@ def test_a_stream_of_a_package(avcil, store, site, tmp_path, capsys):
     ]
 
 
-def test_the_name_of_a_variant(site):
-    """A row of that name would be ambiguous."""
+def test_name_of_a_variant(site):
+    """A row with this name would be ambiguous."""
     register(site, "variant", files={}, icarl_nme="mine_package:Mine")
     with pytest.raises(
         InputError, match=r"variant of icarl in avcil, and a method of the package variant 1\.0"

@@ -1,4 +1,4 @@
-"""ER, DER++, GDumb, WA, BiC and EWC in lock step with transcriptions of their equations: weights to 1e-8."""
+"""ER, DER++, GDumb, WA, BiC and EWC compared with implementations of their equations: weights to 1e-8."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_er(store, tmp_path):
 
 
 class DerPlusPlus(PlainLogits):
-    """Logits are stored when an exemplar is chosen and never again."""
+    """Logits are stored when an exemplar is selected, and never updated."""
 
     def __init__(self, recorded):
         super().__init__(recorded)
@@ -57,14 +57,14 @@ class DerPlusPlus(PlainLogits):
 
 
 def test_der_plus_plus(store, tmp_path):
-    """Stored logits, of two steps and so of two lengths, and labels, on the two halves of a batch's exemplars."""
+    """Stored logits, of two steps and lengths, and labels, on the two halves of a batch's exemplars."""
     options = ("alpha=0.3", "beta=0.6")
     recorded = record_run(store, tmp_path, "der-plus-plus", *options, exemplars=12, exemplar_batch_size=5)
     assert_lock_step(recorded, DerPlusPlus(recorded))
 
 
 class Gdumb(PlainLogits):
-    """Each step begins with new weights."""
+    """Each step starts with new weights."""
 
     starts_afresh = True
 
@@ -74,7 +74,7 @@ class Gdumb(PlainLogits):
 
 
 def test_gdumb(store, tmp_path):
-    """Every batch is of clips that the memory holds after the step, each of them at most once an epoch."""
+    """Every batch has clips of the memory after the step, each at most once per epoch."""
     recorded = record_run(store, tmp_path, "gdumb", exemplars=14, batch_size=2)
     transcription = Gdumb(recorded)
     assert_lock_step(recorded, transcription)
@@ -120,7 +120,7 @@ class Wa(PlainLogits):
 
 @pytest.mark.parametrize("clips_weights", [True, False])
 def test_wa(clips_weights, store, tmp_path):
-    """The aligned network is evaluated, saved, and the teacher of the next step."""
+    """The aligned network is evaluated, saved, and used as the teacher of the next step."""
     recorded = record_run(store, tmp_path, "wa", f"clip_weights={clips_weights}", exemplars=12)
     transcription = Wa(recorded)
     transcription.clips_weights = clips_weights
@@ -128,7 +128,7 @@ def test_wa(clips_weights, store, tmp_path):
 
 
 class Bic(Wa):
-    """The same loss without the clips held out; a and b by bisection of the loss's slope, one after the other."""
+    """The same loss without the held-out clips; a and b by bisection of the derivative, alternately."""
 
     clips_weights = False
 
@@ -173,13 +173,13 @@ class Bic(Wa):
 
 
 def test_bic(store, tmp_path):
-    """Clips held out are never trained on; the correction minimizes their cross-entropy and goes on with the head."""
+    """Held-out clips are not trained on; the correction minimizes their cross-entropy and is kept with the head."""
     recorded = record_run(store, tmp_path, "bic", "held_out=0.25", exemplars=18, batch_size=5)
     assert_lock_step(recorded, Bic(recorded), rtol=1e-5)
 
 
 class Ewc(PlainLogits):
-    """The penalty with each clip's own gradient."""
+    """The penalty with the gradient of each clip."""
 
     def __init__(self, recorded):
         super().__init__(recorded)
@@ -206,14 +206,14 @@ class Ewc(PlainLogits):
 
 
 def test_ewc(store, tmp_path):
-    """The Fisher information of all steps, with decay, holds the weights where the last step left them."""
+    """The decayed Fisher information of all steps weights changes from the last step's weights."""
     recorded = record_run(store, tmp_path, "ewc", "penalty=6", "decay=0.7")
     assert_lock_step(recorded, Ewc(recorded))
 
 
 @pytest.mark.parametrize("method", ["der-plus-plus", "ewc"])
-def test_what_the_method_keeps_is_counted(method, store, tmp_path):
-    """Stored logits and Fisher information count as statistics that are kept from step to step."""
+def test_stored_statistics_are_counted(method, store, tmp_path):
+    """Stored logits and Fisher information are part of the stored bytes."""
     from avcil.experiments.footprint import footprint
     from avcil.features import FeatureStore
 
@@ -222,7 +222,7 @@ def test_what_the_method_keeps_is_counted(method, store, tmp_path):
     if method == "der-plus-plus":
         assert (
             kept.statistics == 12 * 6 * 8 + 12 * 8
-        )  # logits in float64 of 6 classes, and how many were known
+        )  # float64 logits of 6 classes, and the number of known classes
     else:
         weights = sum(t.numel() * 8 for n, t in recorded.tensors(2).items() if not n.startswith("method."))
         assert kept.statistics == 2 * weights

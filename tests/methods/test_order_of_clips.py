@@ -58,13 +58,13 @@ def test_forgetting(name, options, modality):
 
 
 def make_blade(clips, groups, forgotten=(), known=True):
-    """A BLADE of all classes and groups of rows, after rows of them were forgotten; `known`: with constants."""
+    """A BLADE of all classes and groups of rows, some of which were forgotten; `known`: with constants."""
     method = new("blade", ("calibration_clips=20",))
     return learn_and_forget(method, CONSTANTS if known else {}, clips, groups, forgotten)
 
 
 def learn_and_forget(method, constants, clips, groups, forgotten):
-    """The method after it learned groups of rows, with these constants of encoders, and forgot some rows."""
+    """The method after learning groups of rows with these constants and forgetting some rows."""
     method.constants = constants
     method.add_classes(CLASSES)
     for rows in map(list, groups):
@@ -85,10 +85,10 @@ def learn_and_forget(method, constants, clips, groups, forgotten):
     rare=st.booleans(),
     known=st.booleans(),
 )
-def test_blade_is_a_function_of_the_clips(seed, order, cuts, forgotten_rows, apart, rare, known):
+def test_blade_depends_only_on_the_clips(seed, order, cuts, forgotten_rows, apart, rare, known):
     """Order, grouping, merging and forgetting give the model of the same clips learned at once: scores to 1e-8."""
     clips = make_clips(seed, clips=4)
-    if rare:  # features that are 0 in most clips, as rectified ones are
+    if rare:  # features that are 0 in most clips, as after a ReLU
         clips = (clips[0] - 1.5).relu(), (clips[1] - 1.5).relu(), clips[2]
     edges = [0, *sorted(cuts), len(order)]
     groups = [order[start:stop] for start, stop in itertools.pairwise(edges)]
@@ -135,7 +135,7 @@ ORDER_FREE = [
     forgotten_rows=st.sets(st.integers(0, CLASSES * 4 - 1), max_size=10),
     center=st.sampled_from([0.0, 1e3]),
 )
-def test_the_first_step_does_not_matter(name, options, known, seed, order, cuts, forgotten_rows, center):
+def test_independent_of_the_first_step(name, options, known, seed, order, cuts, forgotten_rows, center):
     """With constants of the encoders, and for linear features without: any order, grouping and forgetting of the same
     clips give the same scores to 1e-8 of the largest."""
     audio, visual, labels = make_clips(seed, clips=4)

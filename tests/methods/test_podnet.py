@@ -1,4 +1,4 @@
-"""PODNet in lock step with a transcription of its equations, and its two forms of the NCA loss."""
+"""PODNet compared with an independent implementation, and its two forms of the NCA loss."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_podnet(form, store, tmp_path):
 
 @given(classes=st.integers(1, 5), margin=st.floats(0, 2), seed=st.integers(0, 99))
 def test_margin_loss(classes, margin, seed):
-    """The loss is that of the equation, also for one class, and its gradient is finite."""
+    """The loss equals the equation, also for one class, and its gradient is finite."""
     draw = torch.Generator().manual_seed(seed)
     z = (3 * torch.randn(6, classes, generator=draw, dtype=torch.float64)).requires_grad_()
     y = torch.randint(classes, (6,), generator=draw)
@@ -110,7 +110,7 @@ def test_margin_loss(classes, margin, seed):
 
 
 @pytest.mark.parametrize("options", [{"proxies": 0}, {"finetuning_iterations": -1}])
-def test_options_out_of_range(options):
+def test_invalid_options(options):
     """The error names the option."""
     with pytest.raises(InputError, match=f"option {next(iter(options))} must be"):
         PodnetOptions(**options)

@@ -1,4 +1,4 @@
-"""The prior of psi in `blade`: smaller for features that vary less than they typically do."""
+"""The prior of psi in `blade`: smaller for features with less variance than typical."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def psi(method, view: int = 0) -> list[float]:
     return [value for name, value in method.head_states[view].fitted.items() if name.startswith("psi")]
 
 
-def test_features_that_vary_little_have_a_small_prior():
+def test_small_variance_gives_a_small_prior():
     """The formula of docs/concepts/blade-equations.md: the mean over the features of a part of min(1, 4 v / tau^2)."""
     audio, visual, labels = make_clips()
     result = psi(taught((audio, visual, labels), constants(audio=1e-3, visual=10.0)))
@@ -61,23 +61,23 @@ def test_features_that_vary_little_have_a_small_prior():
 
 
 @pytest.mark.parametrize("known", [{}, {"audio": constants()["audio"]}])
-def test_without_constants_the_prior_is_fixed(known):
-    """Of a modality whose encoder has none."""
+def test_prior_is_fixed_without_constants(known):
+    """For a modality whose encoder has none."""
     clips = make_clips()
     assert psi(taught(clips, known))[2:] == [PRIOR_PSI["mean"]] * 2 + [PRIOR_PSI["deviation"]] * 2
 
 
 @pytest.mark.parametrize("modality", ["audio", "visual"])
-def test_a_single_modality_has_the_prior_of_its_view(modality):
-    """A model of both modalities predicts from one as a model of this modality does."""
+def test_prior_of_a_single_modality(modality):
+    """With one modality, a model of both predicts like a model of this modality."""
     audio, visual, labels = make_clips()
     both = taught((audio, visual, labels), constants(3.0, 5.0))
     alone = taught((audio, visual, labels), constants(3.0, 5.0), modality)
     assert psi(both, 1 + (modality == "visual")) == pytest.approx(psi(alone))
 
 
-def test_the_reduction_ends_with_two_clips_of_each_class():
-    """Then psi does not depend on the constants; before, each further clip has its share."""
+def test_reduction_ends_with_two_clips_per_class():
+    """Then psi does not depend on the constants; before, each additional clip reduces their effect."""
     fixed, reduced = (psi(taught(make_clips(each=2), known)) for known in ({}, constants(1e3, 1e3)))
     assert fixed == reduced
     clips = [part[[0, *range(1, 24, 2)]] for part in make_clips(each=2)]
@@ -98,7 +98,7 @@ def test_saved_statistics_keep_the_constants():
 
 
 def test_merging_keeps_the_constants():
-    """In either order, also with a model that was saved before there were any."""
+    """In either order, also with a model of an earlier version without constants."""
     clips = make_clips()
     expected = psi(taught(clips, constants(3.0, 5.0)))
     half = [(clips[0][start::2], clips[1][start::2], torch.arange(6)) for start in (0, 1)]
@@ -114,7 +114,7 @@ def test_merging_keeps_the_constants():
     ("name", "value"),
     [("visual", torch.full((4,), -1.0)), ("visual", torch.ones(3)), ("touch", torch.ones(4))],
 )
-def test_damaged_constants_are_refused(name, value):
+def test_invalid_constants_are_rejected(name, value):
     method = taught(make_clips(), constants())
     with pytest.raises(InputError):
         method.load(method.tensors() | {f"typical_deviation.{name}": value})

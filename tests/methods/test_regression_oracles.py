@@ -1,4 +1,5 @@
-"""Methods of ridge regression against NumPy that sees all clips, and refits for every clip left out."""
+"""Methods of ridge regression compared with NumPy computations on all clips, with a refit for every clip left
+out."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def clips():
 
 
 def calibrated(parts) -> np.ndarray:
-    """The curve of steps' scores and labels."""
+    """Calibration with the scores and labels of steps."""
     calibration = Calibration()
     for scores, labels in parts:
         calibration.add(torch.as_tensor(scores), labels)
@@ -34,7 +35,7 @@ def calibrated(parts) -> np.ndarray:
 
 
 def test_ranpac(clips):
-    """Joint ridge regression, calibrated by the models without each clip."""
+    """Joint ridge regression, calibrated by leave-one-out models."""
     method, model = trained(clips, "ranpac", "features=9", "ridge=2")
     H, Y = features_of(method, clips), np.eye(CLASSES)[clips[2].numpy()]
     np.testing.assert_allclose(uncalibrated(method, model, clips), H @ ridge(H, Y, 2.0), atol=1e-9)
@@ -43,7 +44,7 @@ def test_ranpac(clips):
 
 
 def test_acil(clips):
-    """The published recursion, one clip after the other, which never looks back."""
+    """The published recursion, one clip after the other, without access to earlier clips."""
     method, model = trained(clips, "acil", "features=9", "ridge=0.5")
     H, y = features_of(method, clips), clips[2].numpy()
     R, theta = np.eye(9) / 0.5, np.zeros((9, 0))
@@ -57,8 +58,8 @@ def test_acil(clips):
 
 
 def test_rls_with_compensation(clips):
-    """The main stream is joint ridge regression; a stream of each modality is fitted to what it leaves of new classes,
-    leave-one-out; both weigh in the scores and in the calibration."""
+    """The main stream is joint ridge regression; the stream of each modality is fitted to its leave-one-out
+    residuals of new classes; both are used in the scores and in the calibration."""
     c, penalty = 0.5, 2.0
     method, model = trained(
         clips, "rls", "features=9", "stream_features=6", f"ridge={penalty}", f"compensation={c}"
@@ -79,8 +80,8 @@ def test_rls_with_compensation(clips):
 
 
 def test_ds_al(clips):
-    """Main stream: joint ridge regression. Compensation: ridge regression on what each step's main stream left of its
-    new classes, old columns 0, with the tanh of the same projection."""
+    """Main stream: joint ridge regression. Compensation: ridge regression on the residuals of new classes in
+    each step, with 0 for old classes and the tanh of the same projection."""
     method, model = trained(
         clips, "ds-al", "features=9", "penalty=2", "compensation_penalty=3", "compensation=0.7"
     )

@@ -1,4 +1,4 @@
-"""Herding, class means and what the rehearsal methods share, each against a computation of its own."""
+"""Herding, class means and shared parts of rehearsal methods, compared with independent computations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avcil.training.run import train
 
 
 def herd_by_loops(features: np.ndarray, quota: int, *, repeats: bool) -> list[int]:
-    """The greedy rule: take the clip that leaves the mean of those chosen nearest to the class mean."""
+    """Greedy selection: the clip that makes the mean of the selected clips nearest to the class mean."""
     units = [row / np.linalg.norm(row) for row in features]
     target = sum(units) / len(units)
     chosen: list[int] = []
@@ -51,8 +51,8 @@ def test_herding(seed, n, quota):
     assert ours[:same] == release[:same]
 
 
-def test_herding_of_the_release_repeats():
-    """It does take clips twice, so that its form is worth a name."""
+def test_herding_of_the_release_repeats_clips():
+    """Therefore it is a separate option."""
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     assert choose_by_herding(features, 3, repeats=True) == [2, 2, 2]
     assert sorted(choose_by_herding(features, 3)) == [0, 1, 2]
@@ -71,7 +71,7 @@ def run(store, out, method, *settings, **changes) -> None:
 
 @pytest.mark.parametrize("method", [("icarl",), ("afc", "classifier=nme")], ids=lambda m: m[0])
 def test_class_means(method, store, tmp_path):
-    """The means that a model ships are, in loops, of hat(h) of the exemplars in its last checkpoint."""
+    """The means of a saved model are those of hat(h) of the exemplars in its last checkpoint."""
     run(store, tmp_path / "run", *method)
     model, labels, _ = load_model(tmp_path / "run" / "model")
     features = FeatureStore(store)
@@ -88,7 +88,7 @@ def test_class_means(method, store, tmp_path):
 
 
 def test_release_herding_is_an_option(store, tmp_path):
-    """`herding=release` reaches the memory: with 8 clips a class and room for all, some clip comes twice."""
+    """`herding=release` is used: with 8 clips per class and room for all, a clip occurs twice."""
     for form in ("distinct", "release"):
         run(store, tmp_path / form, "icarl", f"herding={form}", exemplars=48)
         state = json.loads((tmp_path / form / "checkpoints/step_1/state.json").read_text())
@@ -96,8 +96,8 @@ def test_release_herding_is_an_option(store, tmp_path):
         assert (counts == [8] * 6) == (form == "distinct")
 
 
-def test_av_cil_adds_to_ss_il(store, tmp_path):
-    """With its own terms switched off AV-CIL is SS-IL, bit for bit; with any of them on it is not."""
+def test_av_cil_without_its_terms_is_ss_il(store, tmp_path):
+    """Without its own terms AV-CIL equals SS-IL bit for bit; with any of them it differs."""
     off = ["lambda_instance=0", "lambda_class=0", "vad_spatial=false", "vad_temporal=false"]
     run(store, tmp_path / "ss-il", "ss-il")
     run(store, tmp_path / "off", "av-cil", *off)
@@ -110,8 +110,8 @@ def test_av_cil_adds_to_ss_il(store, tmp_path):
     assert not all(torch.equal(first[key], third[key]) for key in first)
 
 
-def test_every_option_does_something(store, tmp_path):
-    """Options change the model: iCaRL's distillation, AFC's proxies and weight."""
+def test_options_change_the_model(store, tmp_path):
+    """iCaRL's distillation, AFC's proxies and weight."""
     variants = {
         "icarl": [(), ("distillation=release",), ("classifier=fc",)],
         "afc": [

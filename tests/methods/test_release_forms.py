@@ -1,4 +1,5 @@
-"""The release's forms of AFC, iCaRL, SS-IL and AV-CIL in lock step with a transcription: weights to 1e-8."""
+"""The release's forms of AFC, iCaRL, SS-IL and AV-CIL compared with an independent implementation: weights to
+1e-8."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from avcil.methods.registry import load_method, parse_options
 
 
 def release_options(method: str, *others: str) -> tuple[str, ...]:
-    """What the recipe of AVE-CI sets."""
+    """Options of the recipe for AVE-CI."""
     recipe = find_recipe(method, "ave-ci", "audio-visual")
     return (*(f"{name}={value}" for name, value in recipe["set"].items()), *others)
 
@@ -24,7 +25,7 @@ def release_options(method: str, *others: str) -> tuple[str, ...]:
 
 
 class AfcTranscription(ProxyTranscription):
-    """AFC as the release has it; new proxies and the teacher's random ones are shared with the run, and checked."""
+    """AFC of the release; new proxies and the teacher's random ones are taken from the run, and checked."""
 
     repeats = True
     by_means = False
@@ -68,7 +69,7 @@ class AfcTranscription(ProxyTranscription):
 
 @pytest.mark.parametrize("classifier", ["lsc", "nme"])
 def test_afc(classifier, store, tmp_path):
-    """eta is 1 again at each step, the teacher's new proxies are random, centers are of features as they are."""
+    """eta is reset to 1 at each step, the teacher's new proxies are random, centers use unnormalized features."""
     options = release_options("afc", f"classifier={classifier}", f"proxies={PROXIES}")
     recorded = record_run(store, tmp_path, "afc", *options, exemplars=12)
     transcription = AfcTranscription(recorded)
@@ -106,8 +107,8 @@ def test_icarl_nme(store, tmp_path):
     assert_lock_step(recorded, IcarlNme(recorded))
 
 
-def test_validation_by_means_leaves_the_step_alone(store, tmp_path):
-    """Validating by means changes which epoch is chosen, and nothing that is learned within a step."""
+def test_validation_by_means_only_selects_the_epoch(store, tmp_path):
+    """Training within a step is the same."""
     head, means = (
         record_run(store, tmp_path / form, "icarl", f"validation={form}", sizes=(6,), epochs=6)
         for form in ("head", "classifier")
@@ -119,7 +120,7 @@ def test_validation_by_means_leaves_the_step_alone(store, tmp_path):
 
 
 class SsIlRelease(SeparatedSoftmax):
-    """Plain cross-entropy at step 1 where steps have four classes."""
+    """Cross-entropy at step 1 if steps have four classes."""
 
     def cross_entropy(self, z, y, n_c):
         if self.index == 1 and self.sizes[:2] == (4, 4):
@@ -128,8 +129,8 @@ class SsIlRelease(SeparatedSoftmax):
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (3, 4, 4)])
-def test_ss_il_with_four_classes_a_step(sizes, new_store, tmp_path):
-    """At step 1 of (4, 4, 4) the cross-entropy is over all classes, at step 2 separated; with (3, 4, 4) always so."""
+def test_ss_il_with_four_classes_per_step(sizes, new_store, tmp_path):
+    """At step 1 of (4, 4, 4) the cross-entropy is over all classes, then separated; with (3, 4, 4) always separated."""
     clips = new_store(classes=sum(sizes))
     recorded = record_run(clips, tmp_path, "ss-il", *release_options("ss-il"), sizes=sizes, exemplars=24)
     assert_lock_step(recorded, SsIlRelease(recorded))
@@ -138,7 +139,7 @@ def test_ss_il_with_four_classes_a_step(sizes, new_store, tmp_path):
 @pytest.mark.parametrize("method", ["ss-il", "av-cil"])
 @pytest.mark.parametrize("repeated", [True, False])
 def test_exemplar_batches_repeat(method, repeated, store, tmp_path):
-    """Within an epoch the release goes through the same exemplar batches again; ours are shuffled anew."""
+    """Within an epoch, the release repeats the same exemplar batches; the other form shuffles them again."""
     options = release_options(method) if repeated else ()
     recorded = record_run(store, tmp_path, method, *options, sizes=(3, 3), exemplars=9, batch_size=4)
     rehearsed = [[rows[n_c:].tolist() for rows, n_c in epoch] for epoch in recorded.steps[1].batches]
@@ -152,7 +153,7 @@ def test_exemplar_batches_repeat(method, repeated, store, tmp_path):
 
 @pytest.mark.parametrize("method", ["afc", "icarl", "ss-il", "av-cil"])
 def test_recipes_name_the_release_forms(method):
-    """Every option that has a form of the release has that form in the recipes."""
+    """Every option with a form of the release has this form in the recipes."""
     chosen = parse_options(load_method(method), release_options(method), name=method)
     release = {
         "distillation": "release",

@@ -1,4 +1,4 @@
-"""What every method must do: all that are found, and the example of docs/adding-a-method.md."""
+"""Properties of every method, including the example of docs/adding-a-method.md."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ SMALL = {"features": "features=48"}
 
 
 def small(name: str) -> tuple[str, ...]:
-    """A method and what makes it quick."""
+    """A method with options for fast training."""
     options = {field.name for field in dataclasses.fields(load_method(name).Options)}
     return name, *(word for option, word in SMALL.items() if option in options)
 
 
 METHODS = [*(small(name) for name in [*method_names(), EXAMPLE]), *VARIANTS]
 """Each a method's name or file, and options of it."""
-STEPS, MEMORY = 3, 7  # 7: its floor for 4 and 6 classes is 1, so memory is truly short
+STEPS, MEMORY = 3, 7  # 7: one exemplar per class for 4 and 6 classes, so that the memory is limited
 Case = tuple[str, ...]
 each_method = pytest.mark.parametrize(
     "case", METHODS, ids=lambda case: " ".join((Path(case[0]).stem, *case[1:]))
@@ -70,7 +70,7 @@ def config(store: Path, out: Path, case: Case, **changes) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def undisturbed(store, tmp_path_factory):
-    """A finished run of a method, made once."""
+    """A finished run of a method, trained once."""
 
     @cache
     def run(case: Case) -> Path:
@@ -115,7 +115,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @each_method
 def test_one_step(case, store, tmp_path):
-    """A benchmark of a single step, joint training for any method, runs to its results."""
+    """A benchmark with a single step, which is joint training, gives results."""
     once = config(store, tmp_path / "run", case, classes_per_step=6, epochs=1, exemplars=None)
     results = train(once, quiet=True)
     assert len(results["accuracy_per_step"]) == 1
@@ -124,7 +124,7 @@ def test_one_step(case, store, tmp_path):
 
 @each_method
 def test_predictions_are_classes_seen(case, undisturbed):
-    """After step s, all clips of the classes seen are predicted, with these classes only."""
+    """After step s, all clips of seen classes are predicted, as seen classes only."""
     for step in range(STEPS):
         rows = predictions(undisturbed(case), step)
         seen = {f"c{number}" for number in range(2 * (step + 1))}
@@ -134,8 +134,8 @@ def test_predictions_are_classes_seen(case, undisturbed):
 
 
 @each_method
-def test_growing_head(case):
-    """Scores of the classes known do not change when the head grows."""
+def test_growing_head_keeps_scores(case):
+    """Scores of known classes do not change when classes are added."""
     method_class = load_method(case[0])
     if not issubclass(method_class, GradientMethod):
         pytest.skip("fitted in closed form: no head")
@@ -151,7 +151,7 @@ def test_growing_head(case):
 
 
 @each_method
-def test_same_seed_same_run(case, undisturbed, store, tmp_path):
+def test_runs_are_deterministic(case, undisturbed, store, tmp_path):
     """Two runs with one seed agree bit for bit; another seed gives another run."""
     train(config(store, tmp_path / "again", case), quiet=True)
     assert_same_run(undisturbed(case), tmp_path / "again")
@@ -161,8 +161,8 @@ def test_same_seed_same_run(case, undisturbed, store, tmp_path):
 
 
 @each_method
-def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
-    """Killed in every epoch after its log line was written, and gone on with each time: nothing differs."""
+def test_killed_and_resumed_run(case, undisturbed, store, tmp_path, monkeypatch):
+    """Killed in every epoch after its log line was written and resumed: no difference."""
     expected = undisturbed(case)
     write = RunDirectory.log
     written = []
@@ -188,8 +188,8 @@ def test_killed_and_resumed(case, undisturbed, store, tmp_path, monkeypatch):
 
 @each_method
 @pytest.mark.parametrize("modality", ["audio-visual", "visual"])
-def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
-    """A batch that goes through in parts of 1, 5 or 11 clips has the terms and gradients of the whole one, to 1e-10."""
+def test_batch_parts_give_the_same_gradients(case, modality, store, tmp_path):
+    """A batch in parts of 1, 5 or 11 clips has the terms and gradients of the whole one, to 1e-10."""
     method = load_method(case[0])
     if not issubclass(method, GradientMethod) or modality not in method.modalities:
         pytest.skip("no batches")
@@ -215,7 +215,7 @@ def test_parts_of_a_batch_give_its_gradients(case, modality, store, tmp_path):
 
 
 def shake(network) -> None:
-    """Take a network away from its teacher, so that no distillation term is zero."""
+    """Change a network with random values, so that no distillation term is zero."""
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -232,8 +232,8 @@ def gradients(step, terms: dict) -> dict:
 
 
 @each_method
-def test_saved_model_predicts_the_same(case, undisturbed, store, tmp_path):
-    """The model that is shipped gives the very predictions of the run's last step."""
+def test_saved_model_gives_the_same_predictions(case, undisturbed, store, tmp_path):
+    """The saved model gives the predictions of the run's last step."""
     model, labels, _ = load_model(undisturbed(case) / "model")
     data = Run(config(store, tmp_path / "unused", case), quiet=True).data
     answers = [predict(model, data.table(data.rows("test", task))) for task in range(STEPS)]
@@ -247,8 +247,8 @@ def test_saved_model_predicts_the_same(case, undisturbed, store, tmp_path):
 
 
 @each_method
-def test_bounded_memory(case, undisturbed):
-    """Exemplars are distinct training clips of classes seen, each class has its share of the memory."""
+def test_exemplar_memory_is_limited(case, undisturbed):
+    """Exemplars are distinct training clips of seen classes, and no class exceeds its quota."""
     rehearsal = load_method(case[0]).rehearsal
     for step in range(STEPS):
         exemplars, classes = state(undisturbed(case), step)["exemplars"], 2 * (step + 1)
@@ -267,7 +267,7 @@ def test_bounded_memory(case, undisturbed):
 @each_method
 @pytest.mark.parametrize("modality", ["audio", "visual"])
 def test_one_modality(case, modality, store, tmp_path):
-    """With one modality a method runs, or the error says that it does not."""
+    """With one modality a method runs, or the error says that it cannot."""
     if modality not in load_method(case[0]).modalities:
         pytest.skip("not a modality of this method")
     results = train(config(store, tmp_path / "run", case, modality=modality, epochs=1), quiet=True)
@@ -275,7 +275,7 @@ def test_one_modality(case, modality, store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def spoilt_store(store, tmp_path_factory) -> Path:
+def changed_store(store, tmp_path_factory) -> Path:
     """The store with noise for the clips of the last step's classes, and other test clips for the rest."""
     there = FeatureStore(store)
     writer = FeatureWriter(tmp_path_factory.mktemp("spoilt") / "store", there.manifest)
@@ -293,14 +293,14 @@ def spoilt_store(store, tmp_path_factory) -> Path:
 
 
 @each_method
-def test_no_look_ahead(case, undisturbed, spoilt_store, tmp_path):
-    """Neither clips of a later step nor test clips change a model bit by bit."""
-    train(config(spoilt_store, tmp_path / "run", case), quiet=True)
+def test_no_access_to_later_clips(case, undisturbed, changed_store, tmp_path):
+    """Neither clips of a later step nor test clips change a model by a single bit."""
+    train(config(changed_store, tmp_path / "run", case), quiet=True)
     assert_same_learning(undisturbed(case), tmp_path / "run", steps=STEPS - 1)
 
 
 @each_method
-def test_learns(case, store, tmp_path):
+def test_methods_learn(case, store, tmp_path):
     """On distant clusters the loss is finite and decreases, and the classes of a step are learned."""
     everything = config(store, tmp_path / "run", case, classes_per_step=6, epochs=15, exemplars=None)
     results = train(everything, quiet=True)
