@@ -57,8 +57,8 @@ def make_data(a: argparse.Namespace, folder: Path) -> None:
     draw = np.random.default_rng(0)
     manifest = Manifest(
         dtype="float32",
-        visual=FeatureSpec(shape=(a.slices, a.spatial, a.width), encoder={"name": "made-up"}),
-        audio=FeatureSpec(shape=(a.width,), encoder={"name": "made-up"}),
+        visual=FeatureSpec(shape=(a.slices, a.spatial, a.width), encoder={"name": "synthetic"}),
+        audio=FeatureSpec(shape=(a.width,), encoder={"name": "synthetic"}),
     )
     with FeatureWriter(folder / "store", manifest, shard_size=8) as writer:
         for i, label in enumerate(labels_of(a)):

@@ -54,7 +54,7 @@ IDS = released.clip_ids(2)
 
 
 def make_store(folder: Path) -> Manifest:
-    """A store whose encoders are avcil's own, with made-up features."""
+    """A store whose encoders are avcil's own, with synthetic features."""
     visual, audio = visual_encoder("patch-motion"), audio_encoder("log-mel")
     manifest = Manifest(
         visual=FeatureSpec(shape=(*visual.token_grid, visual.width), encoder=visual.fingerprint()),
@@ -107,7 +107,7 @@ def make(folder: Path) -> None:
 
 
 def features(number: int) -> ClipFeatures:
-    """A made-up clip."""
+    """A synthetic clip."""
     draw = torch.Generator().manual_seed(number)
     shape = (1, *visual_encoder("patch-motion").token_grid, 128)
     audio = torch.randn(1, audio_encoder("log-mel").width, generator=draw)

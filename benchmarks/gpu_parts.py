@@ -182,7 +182,7 @@ def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
     from avcil.runs.records import Epoch
 
     with tempfile.TemporaryDirectory() as folder:
-        run = _made_up_run(
+        run = _synthetic_run(
             a, Path(folder), classes=4, steps=2, memory=4, counts=counts, epochs=4, precision=precision
         )
         ended: list[float] = []  # times at which epochs of the second step ended
@@ -199,7 +199,7 @@ def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
     return median(np.diff(ended)), clips // 2 // sizes.new
 
 
-def _made_up_run(
+def _synthetic_run(
     a: argparse.Namespace,
     folder: Path,
     *,
@@ -210,16 +210,16 @@ def _made_up_run(
     epochs: int,
     precision: str | None = None,
 ) -> Any:
-    from made_up_store import MadeUpStore
+    from synthetic_store import SyntheticStore
 
     from avcil.training.config import TrainConfig
     from avcil.training.run import Run
 
     sizes = shape(a)
-    store = MadeUpStore(classes=classes, counts=counts, grid=(sizes.slices, sizes.spatial, sizes.width))
+    store = SyntheticStore(classes=classes, counts=counts, grid=(sizes.slices, sizes.spatial, sizes.width))
     options: dict[str, Any] = {} if precision is None else {"precision": precision}
     config = TrainConfig(
-        features=Path("made-up"),
+        features=Path("synthetic"),
         out=folder / "run",
         method="av-cil",
         classes_per_step=classes // steps,
@@ -244,7 +244,7 @@ def whole_run(a: argparse.Namespace, name: str) -> None:
     }
     epochs = 1 if a.tiny else s["epochs"]
     with tempfile.TemporaryDirectory() as folder:
-        run = _made_up_run(
+        run = _synthetic_run(
             a,
             Path(folder),
             classes=s["classes"],
@@ -317,7 +317,7 @@ def _random_videomae(folder: Path) -> Any:
 
 
 def _decoded(a: argparse.Namespace, encoder: Any) -> list[np.ndarray]:
-    """Made-up clips as decoding would give them: frames of 4:3, or 10 s of audio."""
+    """Synthetic clips as decoding would give them: frames of 4:3, or 10 s of audio."""
     count = 2 if a.tiny else 64
     rng = np.random.default_rng(0)
     if hasattr(encoder, "sample_rate"):

@@ -32,7 +32,7 @@ CLASSES = 10
 
 
 class Clips:
-    """Made-up clips in memory, with what a training pool gives."""
+    """Synthetic clips in memory, with what a training pool gives."""
 
     def __init__(
         self,

@@ -33,8 +33,8 @@ def make_store(folder: Path) -> None:
     """Six classes of Gaussian clouds, audio and visual."""
     rng = np.random.default_rng(0)
     manifest = Manifest(
-        visual=FeatureSpec(shape=(4, 9, 32), encoder={"name": "made-up"}),
-        audio=FeatureSpec(shape=(32,), encoder={"name": "made-up"}),
+        visual=FeatureSpec(shape=(4, 9, 32), encoder={"name": "synthetic"}),
+        audio=FeatureSpec(shape=(32,), encoder={"name": "synthetic"}),
         sampling={"frames": 4, "sample_rate": 16000},
     )
     writer = FeatureWriter(folder, manifest)

@@ -1,4 +1,4 @@
-"""Made-up benchmarks under published names, and small videos for them."""
+"""Synthetic benchmarks under published names, and small videos for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_up_release import write_release
+from synthetic_release import write_release
 
 from avcil.datasets import protocols
 from avcil.datasets.published import PublishedBenchmark, load_published
@@ -49,7 +49,7 @@ def remux(source: Path, target: Path) -> None:
 
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PublishedBenchmark]:
-    """Makes a benchmark of made-up clips under a published name, and puts its split files into the cache."""
+    """Makes a benchmark of synthetic clips under a published name, and puts its split files into the cache."""
 
     def make(name: str, clips: dict[str, SplitClip]) -> PublishedBenchmark:
         plan = write_release(tmp_path / "release", name, clips)

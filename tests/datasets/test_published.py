@@ -133,7 +133,7 @@ def test_unknown_name_gets_a_suggestion():
 
 @pytest.fixture
 def copy_of_release(tmp_path):
-    """A made-up release in the release's folders, and a protocol with its checksums."""
+    """A synthetic release in the release's folders, and a protocol with its checksums."""
     folder = tmp_path / "release" / "data" / "AVE"
     folder.mkdir(parents=True)
     for number, name in enumerate(SPLIT_FILES):

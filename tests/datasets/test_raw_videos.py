@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made_up_release import write_release
+from synthetic_release import write_release
 
 from avcil.datasets import protocols
 from avcil.datasets.coverage import coverage, summary

@@ -2,7 +2,7 @@
 
     PYTHONPATH=OLD/src python tests/inference/make_version_1.py tests/inference/version_1
 
-Each folder holds the model and `expected.json`: what it said then of made-up clips. To add a version, run the same
+Each folder holds the model and `expected.json`: its predictions for synthetic clips. To add a version, run the same
 script with the last avcil that writes it, into a folder of its name.
 """
 

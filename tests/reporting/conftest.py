@@ -96,5 +96,5 @@ def _write_epochs(path: Path, generator: np.random.Generator, method: str, steps
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a made-up run under a name in the test's folder."""
+    """A function that writes a synthetic run under a name in the test's folder."""
     return lambda name="run", **options: write_run(tmp_path / name, **options)

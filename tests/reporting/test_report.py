@@ -50,7 +50,7 @@ class Checker(HTMLParser):
 
 
 def example(slices=4, label="dog/bark 🐕", predicted="rain, heavy"):
-    """A made-up attention example."""
+    """A synthetic attention example."""
     generator = np.random.default_rng(slices)
     return AttentionExample(
         clip_id="<i>clip</i>.mp4", label=label, predicted=predicted, probability=0.7,

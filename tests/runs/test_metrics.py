@@ -12,7 +12,7 @@ from avcil.errors import InputError
 from avcil.runs import metrics
 
 NAN = float("nan")
-GOLDEN = np.array([[60, NAN, NAN, NAN], [70, 80, NAN, NAN], [65, 85, 90, NAN], [75, 50, 70, 88]])
+PUBLISHED = np.array([[60, NAN, NAN, NAN], [70, 80, NAN, NAN], [65, 85, 90, NAN], [75, 50, 70, 88]])
 SIZES = np.array([100, 100, 100, 50])
 
 
@@ -35,12 +35,12 @@ SIZES = np.array([100, 100, 100, 50])
 )
 def test_published_example(name, expected, scale):
     """The published example, in percent and as fractions."""
-    assert metrics.all_metrics(GOLDEN * scale, SIZES)[name] / scale == pytest.approx(expected, abs=0.005)
+    assert metrics.all_metrics(PUBLISHED * scale, SIZES)[name] / scale == pytest.approx(expected, abs=0.005)
 
 
 def test_published_accuracy_per_step():
     """The accuracy of each step, weighted by the sizes of the tasks."""
-    assert np.round(metrics.accuracy_per_step(GOLDEN, SIZES), 2).tolist() == [60, 75, 80, 68.29]
+    assert np.round(metrics.accuracy_per_step(PUBLISHED, SIZES), 2).tolist() == [60, 75, 80, 68.29]
 
 
 def matrices(least=2):
@@ -129,14 +129,14 @@ def test_one_step_has_no_forgetting():
 
 def test_all_metrics_is_json():
     """The dictionary can be written to results.json."""
-    text = json.dumps(metrics.all_metrics(GOLDEN, SIZES), allow_nan=False)
+    text = json.dumps(metrics.all_metrics(PUBLISHED, SIZES), allow_nan=False)
     assert json.loads(text)["forward_transfer"] is None
 
 
 def test_cells_of_unseen_tasks_are_not_read():
     """Values above the diagonal have no effect."""
-    filled = np.where(np.isnan(GOLDEN), 1e9, GOLDEN)
-    assert metrics.all_metrics(filled, SIZES) == metrics.all_metrics(GOLDEN, SIZES)
+    filled = np.where(np.isnan(PUBLISHED), 1e9, PUBLISHED)
+    assert metrics.all_metrics(filled, SIZES) == metrics.all_metrics(PUBLISHED, SIZES)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_invalid_matrices(R, n, words):
 
 def test_intransigence_needs_the_same_steps():
     """A joint run of another benchmark is an error."""
-    assert metrics.intransigence(GOLDEN, GOLDEN + 2) == pytest.approx(2)
+    assert metrics.intransigence(PUBLISHED, PUBLISHED + 2) == pytest.approx(2)
     with pytest.raises(InputError, match="same steps"):
-        metrics.intransigence(GOLDEN, [[1.0]])
+        metrics.intransigence(PUBLISHED, [[1.0]])

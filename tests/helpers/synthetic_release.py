@@ -1,4 +1,4 @@
-"""Split files in the form of AV-CIL's release, with made-up clips."""
+"""Split files in the form of AV-CIL's release, with synthetic clips."""
 
 from __future__ import annotations
 

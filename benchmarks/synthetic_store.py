@@ -18,10 +18,10 @@ BANK = 64
 """Different clips; all others repeat them."""
 
 
-class MadeUpStore:
+class SyntheticStore:
     """What a run needs of a store: clips by class and split, their audio and tokens, in float16."""
 
-    path = "made-up"
+    path = "synthetic"
     unlisted: tuple[str, ...] = ()
     """Ids of stored clips that a later clip list left out; none here."""
 
@@ -30,15 +30,15 @@ class MadeUpStore:
         draw = np.random.default_rng(0)
         self.visual_shape, self.audio_width = grid, grid[2]
         self.manifest = Manifest(
-            visual=FeatureSpec(shape=grid, encoder={"name": "made-up"}),
-            audio=FeatureSpec(shape=grid[2:], encoder={"name": "made-up"}),
+            visual=FeatureSpec(shape=grid, encoder={"name": "synthetic"}),
+            audio=FeatureSpec(shape=grid[2:], encoder={"name": "synthetic"}),
         )
         self._visual = draw.standard_normal((BANK, *grid), dtype=np.float32).astype(np.float16)
         self._audio = draw.standard_normal((BANK, grid[2]), dtype=np.float32).astype(np.float16)
         self.clips = [
             self._clip(split, i, i % classes) for split, count in counts.items() for i in range(count)
         ]
-        self.fingerprint = f"made-up-{classes}-{counts}-{grid}"
+        self.fingerprint = f"synthetic-{classes}-{counts}-{grid}"
 
     @staticmethod
     def _clip(split: str, number: int, label: int) -> StoredClip:
