@@ -39,7 +39,7 @@ LINEAR: list[dict[str, tuple[torch.Tensor, torch.Tensor]]] = []
 
 
 class AllClassifiers(AvCil):
-    """AV-CIL that also computes the classifiers with which it does not answer."""
+    """AV-CIL that also computes the predictions of the classifiers that it does not use."""
 
     name = "av-cil-all-classifiers"
 
@@ -57,7 +57,7 @@ class AllClassifiers(AvCil):
 
 
 def accuracies(run: Run) -> dict[str, list[float]]:
-    """Of each classifier after each step, on the test clips of all classes seen."""
+    """Accuracy of each classifier after each step, on the test clips of all seen classes."""
     linear = sys.modules[type(run.trainer.method).__module__].LINEAR
     result: dict[str, list[float]] = {}
     for index, classifiers in enumerate(linear):

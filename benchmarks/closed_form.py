@@ -44,7 +44,7 @@ def clips_of(labels: torch.Tensor, seed: int, classes: int) -> tuple[torch.Tenso
 
 
 def peak() -> float:
-    """MB that this process has held at most."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 

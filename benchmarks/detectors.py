@@ -40,12 +40,12 @@ from avcil.methods.registry import load_method, parse_options
 
 
 def auroc(known: Tensor, unknown: Tensor) -> float:
-    """Chance that an unknown clip has the larger value; ties count half."""
+    """Probability that an unknown clip has the larger value; ties count half."""
     return float((known[:, None] < unknown).double().mean() + (known[:, None] == unknown).double().mean() / 2)
 
 
 def p_value(seen: Tensor, values: Tensor) -> Tensor:
-    """Share of the values seen that are as large or larger, the value itself counted."""
+    """Fraction of the observed values that are at least as large, including the value itself."""
     ordered = seen.sort().values
     above = len(ordered) - torch.searchsorted(ordered, values, right=False)
     return (1 + above).double() / (1 + len(ordered))
@@ -94,7 +94,7 @@ def detectors(
 def measure(
     store: FeatureStore, per_step: int, order: int, split: str, found: dict[str, list[float]]
 ) -> None:
-    """Teach one order of classes and ask after each step but the last."""
+    """Learn one order of classes, and predict after each step except the last."""
     rows = np.arange(len(store))
     audio, visual = (torch.from_numpy(part(rows).astype(np.float32)) for part in (store.audio, store.visual))
     labels = [clip.label for clip in store.clips]

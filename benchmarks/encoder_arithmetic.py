@@ -37,7 +37,7 @@ AUDIO = ("log-mel", "yamnet")
 
 
 def features() -> dict[str, np.ndarray]:
-    """Of each encoder: three clips of the same noise and waves on every machine."""
+    """Features of each encoder for three clips of the same noise and waves on every machine."""
     import torch
 
     from avcil.encoders.registry import audio_encoder, visual_encoder
@@ -59,7 +59,7 @@ def features() -> dict[str, np.ndarray]:
 
 
 def in_process(settings: dict[str, str]) -> dict[str, np.ndarray]:
-    """The features as a process with these environment variables computes them."""
+    """The features computed by a process with these environment variables."""
     environment = {**os.environ, **settings}
     command = [sys.executable, __file__, "--write"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)

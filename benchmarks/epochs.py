@@ -41,7 +41,7 @@ from avcil.training.memory_pool import Budget
 from avcil.training.trainer import Hooks
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-"""Of each clip id: audio (D,) and tokens (T, S, D)."""
+"""For each clip id: audio (D,) and tokens (T, S, D)."""
 
 
 def labels_of(a: argparse.Namespace) -> np.ndarray:
@@ -76,7 +76,7 @@ def make_data(a: argparse.Namespace, folder: Path) -> None:
 
 
 def arrays_of(folder: Path) -> Arrays:
-    """The store's clips in a dict, as the release has them."""
+    """The clips of the store in a dict, as in the release."""
     store = FeatureStore(folder / "store")
     ids = enumerate(clip.clip_id for clip in store.clips)
     return {name: (store.audio([row])[0], store.visual([row])[0]) for row, name in ids}
@@ -110,7 +110,7 @@ def train_avcil(a: argparse.Namespace, folder: Path, labels: np.ndarray, tick: C
 
 
 class ReleaseClips(Dataset):
-    """Clips one by one, from a dict of arrays or from an HDF5 file."""
+    """Single clips from a dict of arrays or from an HDF5 file."""
 
     def __init__(self, arrays: Arrays, labels: np.ndarray, rows: range, tokens: Path | None) -> None:
         self.ids, self.labels, self.arrays = (
@@ -167,7 +167,7 @@ def train_plain(
 
 
 def laps(a: argparse.Namespace) -> list[float]:
-    """Seconds of each epoch of a way, the first from the beginning on; in this process."""
+    """Seconds of each epoch of one implementation, the first including the start; in this process."""
     labels, folder = labels_of(a), a.folder
     arrays = arrays_of(folder) if a.laps == "release" else {}
     marks = [time.perf_counter()]
@@ -183,7 +183,7 @@ def laps(a: argparse.Namespace) -> list[float]:
 
 
 def laps_elsewhere(way: str, folder: Path) -> list[float]:
-    """The same in a process of its own, with this one's options."""
+    """The same in a separate process with the same options."""
     pages = {"THP_MEM_ALLOC_ENABLE": "0"} if way == "release" else {}
     command = [sys.executable, *sys.argv, "--laps", way, "--folder", str(folder)]
     return json.loads(subprocess.check_output(command, env=os.environ | pages, text=True))

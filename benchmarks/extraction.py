@@ -52,12 +52,12 @@ from avcil.utils.prefetch import prefetch
 SIZES = {"720p": ("1280x720", "2.5M"), "360p": ("640x360", "0.7M")}
 SECONDS, RATE = 10, 30
 ENCODED = 2
-"""Clips of each size that are encoded too: on a processor the models take most of the time, either way."""
+"""Number of clips of each size to encode: on a CPU, the models take most of the time in both implementations."""
 TABLE = "| {} | {} | {} | {} | {} |"
 
 
 def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
-    """Moving patterns with film grain, and a tone that sweeps."""
+    """Moving patterns with film grain, and a tone of changing frequency."""
     made: dict[str, list[Path]] = {}
     for name, (size, bits) in SIZES.items():
         for number in range(count):
@@ -74,7 +74,7 @@ def make_clips(folder: Path, count: int) -> dict[str, list[Path]]:
 
 
 def compare_decoding(clips: dict[str, list[Path]], rounds: int, audio: str) -> None:
-    """Lines of the table: medians of clips a second, and of the ratio within each round."""
+    """Lines of the table: medians of clips per second, and of the ratio within each round."""
     for name, paths in clips.items():
         times: dict[str, list[float]] = {"release": [], "avcil": [], "avcil, a reader a core": []}
         left = 0
@@ -99,7 +99,7 @@ def compare_decoding(clips: dict[str, list[Path]], rounds: int, audio: str) -> N
 
 
 def in_parallel(paths: list[Path]) -> float:
-    """Seconds to read them by as many readers as cores, which were started, and have read a clip each, before."""
+    """Seconds to read them with one reader per core; the readers have started and read one clip each before."""
     workers = len(os.sched_getaffinity(0))
     pool = ReaderPool(ReadLimits(), workers)
     wanted = DecodeSpec(frames=16, short_side=224, sample_rate=16_000)
@@ -122,10 +122,10 @@ def as_clips(paths: list[Path]) -> list[Clip]:
 
 
 def compare_encoding(name: str, paths: list[Path], folder: Path, audio: str) -> None:
-    """Lines of the table: both ways from files to stored features, once."""
+    """Lines of the table: both implementations from files to stored features, once."""
     seeing, hearing = encoders(folder)
     read = read_clip(paths[0], frames=16, short_side=224, sample_rate=16_000)
-    seeing.encode([read.frames])  # the first call costs more
+    seeing.encode([read.frames])  # the first call takes longer
     hearing.encode([read.waveform])
     start, table, kept = time.perf_counter(), {}, 0
     for path in paths:
@@ -146,12 +146,12 @@ def compare_encoding(name: str, paths: list[Path], folder: Path, audio: str) -> 
 
 
 def bytes_in(folder: Path) -> int:
-    """All files in it."""
+    """Total size of all files in the folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def check_disk(paths: list[Path], folder: Path) -> None:
-    """Run `avcil extract` in an empty folder, temporary files there too: what lies there, and what was written."""
+    """Run `avcil extract` in an empty folder that also has the temporary files: remaining and written bytes."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place = Path(name)
         (place / "tmp").mkdir()

@@ -33,13 +33,13 @@ TOKENS, WIDTH, LAYERS, HIDDEN, PATCH = 1568, 768, 12, 3072, 3 * 2 * 16 * 16
 
 
 def clip_flop() -> float:
-    """Products of one clip: the patches' projection, and for each layer q, k, v, attention, its projection, the MLP."""
+    """FLOP of one clip: the projection of patches, and for each layer q, k, v, attention, its projection, the MLP."""
     layer = 2 * TOKENS * (4 * WIDTH * WIDTH + 2 * WIDTH * HIDDEN) + 4 * TOKENS * TOKENS * WIDTH
     return LAYERS * layer + 2 * TOKENS * PATCH * WIDTH
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Least of five, after two to warm up."""
+    """Minimum of five runs, after two for warm-up."""
     times = []
     for _ in range(7):
         start = time.perf_counter()
@@ -51,7 +51,7 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP a second of a large matrix product."""
+    """FLOP per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / seconds_of(lambda: a @ b, device)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def reading_rate(clips: list[Clip], encoder: VisualEncoder) -> float:
-    """Clips a second that `avcil extract`'s readers hand over when nothing holds them up; their start counts."""
+    """Clips per second of the readers of `avcil extract` without encoding, including their start."""
     workers = len(os.sched_getaffinity(0))
     start = time.perf_counter()
     stream = read_clips_ahead(

@@ -44,13 +44,13 @@ BATCH = 16
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and waited for."""
+    """CPU time of this process and of its child processes that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def measured(work: Callable[[], object], rounds: int) -> float:
-    """Median of the processor seconds that `work` takes."""
+    """Median of the CPU seconds of `work`."""
     result = []
     for _ in range(rounds):
         start = processor_seconds()
@@ -75,7 +75,7 @@ def demux_all(clips: Sequence[Clip]) -> None:
 
 
 def decode_all(clips: Sequence[Clip]) -> None:
-    """Decode all frames and audio, one thread a stream."""
+    """Decode all frames and audio, with one thread per stream."""
     for clip in clips:
         with av.open(str(clip.path)) as container:
             for stream in (*container.streams.video, *container.streams.audio):
@@ -86,7 +86,7 @@ def decode_all(clips: Sequence[Clip]) -> None:
 
 
 def read_all(clips: Sequence[Clip], wanted: DecodeSpec) -> list[ReadClip]:
-    """As the reader processes of an extraction do."""
+    """Read as the reader processes of an extraction do."""
     return [read_one(clip, wanted) for clip in clips]
 
 
@@ -97,7 +97,7 @@ def in_batches(encode: Callable[[list[Any]], np.ndarray], inputs: Sequence[Any])
 
 
 def store_all(read: Sequence[ReadClip], encoders: Encoders) -> Callable[[], None]:
-    """What writes the features of these clips into a store that is removed again."""
+    """A function that writes the features of these clips to a store, which is removed again."""
     arrays = [encoders.encode([clip])[0] for clip in read]
 
     def write() -> None:
@@ -111,7 +111,7 @@ def store_all(read: Sequence[ReadClip], encoders: Encoders) -> Callable[[], None
 
 
 def parts_of(encoders: Encoders, read: Sequence[ReadClip]) -> dict[str, Callable[[], None]]:
-    """What encodes the clips by each part of the encoders."""
+    """Functions that encode the clips with each part of the encoders."""
     result: dict[str, Callable[[], None]] = {}
     visual, audio = encoders.visual, encoders.audio
     assert visual is not None
@@ -127,7 +127,7 @@ def parts_of(encoders: Encoders, read: Sequence[ReadClip]) -> dict[str, Callable
 
 
 def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[float, float]:
-    """Processor seconds of `extract`, and clips a second by the clock; encoders are loaded before."""
+    """CPU seconds of `extract`, and clips per second of wall time; encoders are loaded before."""
     encoders = {"visual": visual_encoder(visual), "audio": audio_encoder(audio)}
     folder = Path(tempfile.mkdtemp())
     try:
@@ -140,7 +140,7 @@ def clips_a_second(clips: Sequence[Clip], visual: str, audio: str) -> tuple[floa
 
 
 def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> float:
-    """Lines of the table; milliseconds of FFmpeg's decoding and the encoders together."""
+    """Lines of the table; milliseconds of FFmpeg's decoding and the encoders in total."""
     encoders = EncoderOptions(visual=visual, audio=audio, device="cpu").build()
     read = read_all(clips, encoders.decode_spec)
     parts = parts_of(encoders, read)
@@ -161,7 +161,7 @@ def profile(clips: Sequence[Clip], visual: str, audio: str, rounds: int) -> floa
 
 
 def compare(clips: Sequence[Clip], pairs: Sequence[tuple[str, str]], rounds: int, least: float) -> None:
-    """Whole extractions with each pair of encoders in turns; the first is compared with `least` milliseconds."""
+    """Complete extractions with each pair of encoders in turns; the first is compared with `least` milliseconds."""
     runs: dict[tuple[str, str], list[tuple[float, float]]] = {pair: [] for pair in pairs}
     for _ in range(rounds):
         for pair in pairs:

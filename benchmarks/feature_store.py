@@ -66,16 +66,16 @@ def main() -> None:
 
 
 def load_dict(path: Path, *, cold: bool) -> tuple[float, int]:
-    """Seconds, and how many clips it holds."""
+    """Seconds, and the number of clips in the dict."""
     if cold:
         drop(path)
     start = time.perf_counter()
-    loaded = np.load(path, allow_pickle=True).item()  # made by this script a moment ago
+    loaded = np.load(path, allow_pickle=True).item()  # written by this script
     return time.perf_counter() - start, len(loaded)
 
 
 def write_all(folder: Path, count: int, shape: tuple[int, ...]) -> None:
-    """Every form, of the same numbers; files of an earlier call are written anew."""
+    """Write the same values in every format; files of an earlier call are replaced."""
     rng = np.random.default_rng(0)
     table = {}
     (folder / "store" / "index.jsonl").unlink(missing_ok=True)
@@ -97,7 +97,7 @@ Reader = tuple[Callable[[np.ndarray], np.ndarray], list[Path]]
 
 
 def open_all(folder: Path, count: int, shape: tuple[int, ...]) -> dict[str, Reader]:
-    """A function from rows to an array (n, T, S, D), and the files behind it, for each form."""
+    """For each format: a function from rows to an array (n, T, S, D), and its files."""
     store = FeatureStore(folder / "store")
     raw = np.load(folder / "raw.npy", mmap_mode="r")
     file = h5py.File(folder / "clips.h5", "r")
@@ -128,7 +128,7 @@ def open_all(folder: Path, count: int, shape: tuple[int, ...]) -> dict[str, Read
 
 
 def drop(*paths: Path) -> bool:
-    """Take files out of the kernel's memory; whether all of them are gone."""
+    """Remove files from the page cache; returns whether all pages were removed."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -138,7 +138,7 @@ def drop(*paths: Path) -> bool:
 
 
 def resident_pages(path: Path) -> int:
-    """How many pages of a file the kernel holds in memory, by mincore(2)."""
+    """Number of pages of a file in the page cache, by mincore(2)."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         pages = -(-len(mapped) // mmap.PAGESIZE)
         held = (ctypes.c_ubyte * pages)()
@@ -151,11 +151,11 @@ def resident_pages(path: Path) -> int:
 
 
 def measure(what, state, options, rng, megabytes) -> None:
-    """A line of the table a form."""
+    """A line of the table for each format."""
     shape = tuple(map(int, options.grid.split("x")))
     names = list(open_all(options.folder, options.clips, shape))
     times: dict[str, list[float]] = {name: [] for name in names}
-    gc.collect()  # a map that is open keeps its pages in memory, whatever the kernel is told
+    gc.collect()  # an open memory map keeps its pages in memory
     for turn in range(options.rounds):
         random = rng.permutation(options.clips)[: options.batch]
         rows = random if what == "random batch" else np.arange(options.clips)
@@ -171,7 +171,7 @@ def measure(what, state, options, rng, megabytes) -> None:
 
 
 def one_read(name, rows, state, options, shape) -> tuple[float, np.ndarray]:
-    """Seconds of one read, and what it gave; NaN if it was to be cold and was not."""
+    """Seconds of one read, and its result; NaN if a cold read was not cold."""
     read, files = open_all(options.folder, options.clips, shape)[name]
     counts = True
     if state == "cold":
@@ -186,7 +186,7 @@ def one_read(name, rows, state, options, shape) -> tuple[float, np.ndarray]:
 
 
 def line(read: str, name: str, times: dict[str, list[float]], rows: int, megabytes: float) -> str:
-    """Medians of a form, and of its ratios to raw memory-mapping and to h5py."""
+    """Medians of a format, and of its ratios to memory mapping and to h5py."""
     seconds = np.array(times[name])
     rate = rows / np.nanmedian(seconds)
     ratios = [np.nanmedian(np.array(times[other]) / seconds) for other in (RAW, H5PY)]

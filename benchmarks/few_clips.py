@@ -32,7 +32,7 @@ from avcil.features import FeatureStore
 from avcil.methods.registry import load_method, parse_options
 
 PENALTIES = [0.001, 0.01, 0.1, 1.0]
-"""Of logistic regression (C), chosen by cross-validation."""
+"""Values of C of logistic regression, selected by cross-validation."""
 
 
 class Store:
@@ -60,7 +60,7 @@ class Store:
         return method
 
     def draw(self, clips: int, seed: int) -> torch.Tensor:
-        """Rows of `clips` training clips of each class, fewer where a class has fewer."""
+        """Rows of `clips` training clips of each class, or of all if a class has fewer."""
         rng = np.random.default_rng(seed)
         own = [
             np.flatnonzero((self.splits == "train") & (self.labels.numpy() == c)) for c in range(self.classes)
@@ -81,7 +81,7 @@ def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "aud
 
 
 def rivals(clips: int) -> dict[str, object]:
-    """Classifiers of scikit-learn by name; those that need two or three clips of a class only where there are."""
+    """Classifiers of scikit-learn by name; those that need two or three clips per class only if there are enough."""
     result = {
         "nearest mean": NearestCentroid(),
         "1-NN": KNeighborsClassifier(1),
@@ -97,7 +97,7 @@ def rivals(clips: int) -> dict[str, object]:
 
 
 def accuracy_of_predictions(model, audio, visual, labels) -> float:
-    """Percent right if a modality unlike all training clips is left out, as in `avcil predict`."""
+    """Accuracy in percent if a modality unlike all training clips is not used, as in `avcil predict`."""
     predicted = model.scores(audio, visual).argmax(dim=1)
     for modality, mask in model.outlying(audio, visual).items():
         if mask.any():
@@ -109,7 +109,7 @@ def accuracy_of_predictions(model, audio, visual, labels) -> float:
 def measure(
     store: Store, clips: int, seed: int, split: str, per_step: int, *, with_rivals: bool = True
 ) -> dict[str, float]:
-    """Percent right, by name."""
+    """Accuracy in percent by name."""
     rows, asked = store.draw(clips, seed), torch.from_numpy(np.flatnonzero(store.splits == split))
     audio, visual, labels = store.audio[asked], store.visual[asked], store.labels[asked]
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def measure(
 
 
 def main() -> None:
-    """Print a table for each store, a row for each number of clips."""
+    """Print a table for each store, with a row for each number of clips."""
     parser = argparse.ArgumentParser()
     parser.add_argument("stores", nargs="+", type=Path)
     parser.add_argument("--clips", nargs="+", type=int, default=[1, 2, 3, 5, 8, 16, 24])

@@ -20,17 +20,17 @@ from avcil.errors import InputError
 from avcil.media import read_clip
 
 CHROMA = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128, 0)}
-"""Where the file says its chroma samples lie; ffmpeg's filter `scale` must be told, its library need not."""
+"""Position of chroma samples in the file, which is an argument of ffmpeg's filter `scale`."""
 
 
 def ffmpeg(*arguments: object, out: bool = False) -> bytes:
-    """Run ffmpeg quietly; its standard output."""
+    """Run ffmpeg without messages; returns its standard output."""
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE if out else None).stdout
 
 
 def compare_frames(paths: list[Path]) -> tuple[int, int]:
-    """How many files' frames equal ffmpeg's of the same moments, byte for byte; turned as headers say."""
+    """Number of files whose frames equal those of ffmpeg at the same times, byte for byte, after rotation."""
     same = files = 0
     for path in paths:
         try:
@@ -56,14 +56,16 @@ def compare_frames(paths: list[Path]) -> tuple[int, int]:
 
 
 def turns(frames: np.ndarray) -> list[np.ndarray]:
-    """The eight ways to turn and mirror pictures (F, H, W, 3)."""
+    """The eight rotations and reflections of images (F, H, W, 3)."""
     return [np.rot90(side, quarter, (1, 2)) for side in (frames, frames[:, :, ::-1]) for quarter in range(4)]
 
 
 def ffmpeg_frames(path: Path, times: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Those displayed at `times`, all decoded by ffmpeg in order and converted as `read_clip` does."""
+    """The frames displayed at `times`, all decoded by ffmpeg in order and converted as `read_clip` does."""
     with av.open(str(path)) as container:
-        track = container.streams.best("video").index  # of several, FFmpeg's choice, as `read_clip` takes it
+        track = container.streams.best(
+            "video"
+        ).index  # of several tracks the one that FFmpeg selects, as in `read_clip`
     fields = "stream=chroma_location:format=start_time:frame=best_effort_timestamp_time"
     arguments = [
         "ffprobe",

@@ -25,7 +25,7 @@ WIDTH, LAYERS, HIDDEN, HEADS = 768, 12, 3072, 12
 
 
 def encoders(folder: Path) -> tuple[VisualEncoder, AudioEncoder]:
-    """Both, from files that are made in `folder` the first time."""
+    """Both encoders, from files that are written to `folder` in the first call."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "videomae-base" / "config.json").exists():
         from transformers import VideoMAEConfig, VideoMAEModel
@@ -41,7 +41,7 @@ def encoders(folder: Path) -> tuple[VisualEncoder, AudioEncoder]:
 
 
 def audio_weights() -> dict[str, torch.Tensor]:
-    """Of AudioMAE's encoder, under timm's names."""
+    """Weights of AudioMAE's encoder, with timm's names."""
     shapes = {"cls_token": (1, 1, WIDTH), "pos_embed": (1, 513, WIDTH)}
     layers = {"patch_embed.proj": (WIDTH, 1, 16, 16)}
     for number in range(LAYERS):
@@ -81,7 +81,7 @@ def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """x times the normal distribution's share below x."""
+    """x times the standard normal distribution function at x."""
     return x * (1 + torch.erf(x / 2**0.5)) / 2
 
 
@@ -127,7 +127,7 @@ def audiomae_written_out(path: Path, waveform: np.ndarray) -> torch.Tensor:
 
 
 def report(name: str, found: np.ndarray, wanted: torch.Tensor, seconds: float) -> None:
-    """A line a model; exit code 1 if the numbers are not those written out."""
+    """A line for each model; exit code 1 if the values differ from the independent implementation."""
     off = float((torch.from_numpy(found).double() - wanted).abs().max() / wanted.abs().max())
     print(f"{name}: {found.shape}, {seconds:.2f} s a clip, off by {off:.1e} of the largest number")
     if off > 1e-4:
@@ -141,7 +141,7 @@ def main() -> None:
     seeing, hearing = encoders(folder)
     frames = rng.integers(0, 256, (16, 224, 224, 3), dtype=np.uint8)
     waveform = rng.uniform(-0.3, 0.3, 160_000).astype(np.float32)
-    seeing.encode([frames]), hearing.encode([waveform])  # the first call costs more
+    seeing.encode([frames]), hearing.encode([waveform])  # the first call takes longer
     start = time.perf_counter()
     tokens = seeing.encode([frames])[0]
     between = time.perf_counter()

@@ -29,11 +29,11 @@ from avcil.features.verify import verify
 
 MIB = 2**20
 GROWTH = 1.3
-"""Memory of the command in its last fifth over that in its second: more is a leak."""
+"""Maximum ratio of the command's memory in the last fifth of the run to that in the second; more is a leak."""
 
 
 def write_files(clips: Path, folder: Path, count: int) -> list[Clip]:
-    """The files as they are, and `count` damaged copies."""
+    """The original files, and `count` damaged copies."""
     folder.mkdir(parents=True)
     for name, _, data in mutants(Args(clips=clips, count=count)):
         (folder / name).write_bytes(data)
@@ -42,7 +42,7 @@ def write_files(clips: Path, folder: Path, count: int) -> list[Clip]:
 
 
 def memory(process: int) -> float:
-    """MiB of its own that a process holds, without what it maps of files; 0 if it is gone."""
+    """Private memory of a process in MiB, without mapped files; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -51,7 +51,7 @@ def memory(process: int) -> float:
 
 
 def family(process: int) -> set[int]:
-    """The processes that it, or one of its threads, started and that still run."""
+    """The running processes that this process or one of its threads started."""
     result: set[int] = set()
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -60,7 +60,7 @@ def family(process: int) -> set[int]:
 
 
 def run(words: list[str], environment: dict[str, str]) -> tuple[int, list[float], float, set[int]]:
-    """Exit code; the command's memory over time, its readers' at most, and who the readers were."""
+    """Exit code, the command's memory over time, the peak memory of its readers, and their process ids."""
     process = subprocess.Popen(words, env=environment)
     held, most, readers = [], 0.0, set()
     while process.poll() is None:
@@ -73,7 +73,7 @@ def run(words: list[str], environment: dict[str, str]) -> tuple[int, list[float]
 
 
 def complaints(clips: list[Clip], out: Path, scratch: Path, readers: set[int]) -> list[str]:
-    """Everything that must not be."""
+    """All violations of the requirements."""
     stored = {clip.clip_id for clip in FeatureStore(out).clips}
     failed = read_failures(out)
     result = [

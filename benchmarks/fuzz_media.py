@@ -33,7 +33,7 @@ from tyro.conf import Positional
 
 MIB = 2**20
 WAITS = 20
-"""A machine with much else to do lets a reader wait; that is not the reader's fault."""
+"""A reader may wait for the CPU on a busy machine, which is not a hang."""
 BAD = ("crashed", "hung", "raised", "left files open", "silent lack", "differs when read again")
 
 
@@ -46,17 +46,17 @@ class Args:
     count: int = 400
     """Mutants."""
     seed: int = 0
-    """Decides every mutant."""
+    """Seed of all mutants."""
     workers: int = 1
     """Child processes."""
     timeout: float = 60.0
-    """Seconds of processor time after which a mutant counts as hung; or `WAITS` times that of waiting."""
+    """Seconds of CPU time after which a mutant counts as hung; or `WAITS` times as many seconds of wall time."""
     largest: int = 100 * MIB
-    """Files longer than this, in bytes, are left out."""
+    """Maximum size of files in bytes; larger ones are skipped."""
     twice: bool = False
-    """Read each mutant a second time, and compare every number."""
+    """Read each mutant a second time, and compare all values."""
     keep: Path | None = None
-    """A folder for the mutants on which something went wrong."""
+    """A folder for the mutants with an error."""
 
 
 def mutant(data: bytes, others: list[bytes], rng: random.Random) -> tuple[str, bytes]:
@@ -97,7 +97,7 @@ def mutants(args: Args) -> Iterator[tuple[str, str, bytes]]:
 
 
 def read(path: Path, twice: bool) -> tuple[str, str]:
-    """What became of a file, and the reason given."""
+    """Outcome of reading a file, and the reason."""
     from avcil.data.clips import Clip
     from avcil.extraction.read_ahead import DecodeSpec, read_one
 
@@ -125,7 +125,7 @@ def _numbers(found: Any) -> tuple[Any, ...]:
 
 
 def serve(pipe: Any, twice: bool) -> None:
-    """A child: reads the files whose paths come, tells what became of each, its memory now and at most, in MiB."""
+    """Main loop of a child: reads the files of received paths, and sends outcome, current and peak memory in MiB."""
     while True:
         try:
             path = pipe.recv()
@@ -138,7 +138,7 @@ def serve(pipe: Any, twice: bool) -> None:
 
 
 class Child:
-    """A process that reads one file at a time; replaced once it crashed or hung."""
+    """A process that reads one file at a time; it is replaced after a crash or hang."""
 
     def __init__(self, folder: Path, twice: bool) -> None:
         self.folder, self.twice = folder, twice
@@ -159,7 +159,7 @@ class Child:
         self.pipe.send(self.path)
 
     def _processor_time(self) -> float:
-        """Seconds that it has computed."""
+        """CPU seconds of the process."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -168,7 +168,7 @@ class Child:
         return waited > WAITS * timeout or (waited > timeout and self._processor_time() - self.cpu > timeout)
 
     def take(self, timeout: float) -> tuple[str, str, float, float] | None:
-        """The answer, if there is one or there will be none."""
+        """The answer, or the failure if there will be none."""
         result = None
         if self.pipe.poll():
             try:
@@ -194,23 +194,23 @@ class Child:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one mutant."""
+    """The outcome of one mutant."""
 
     name: str
     kind: str
     outcome: str
     reason: str
     memory: float
-    """MiB of its child afterwards."""
+    """Memory of its child afterwards, in MiB."""
     peak: float
-    """MiB that its child had taken at most until then."""
+    """Peak memory of its child until then, in MiB."""
     seconds: float
     child: int
     """The process that read it."""
 
 
 def outcomes(args: Args, folder: Path) -> Iterator[Result]:
-    """Every mutant's outcome, as they come."""
+    """The outcome of each mutant as it is finished."""
     tasks = mutants(args)
     children = [Child(folder, args.twice) for _ in range(args.workers)]
     try:
@@ -238,12 +238,12 @@ def outcomes(args: Args, folder: Path) -> Iterator[Result]:
 
 
 def pattern(reason: str) -> str:
-    """A reason without its figures, so that like ones are counted together."""
+    """A reason without its numbers, so that equal ones are counted together."""
     return re.sub(r"\d+(\.\d+)?", "#", reason.split("; ")[0])
 
 
 def summary(results: list[Result]) -> str:
-    """The counts, the reasons, the slowest, and everything that must not be."""
+    """The counts, the reasons, the slowest mutants, and all violations."""
     counts = Counter(result.outcome for result in results)
     kinds = Counter((result.kind, result.outcome) for result in results)
     names = [name for name, _ in counts.most_common()]
@@ -265,7 +265,7 @@ def summary(results: list[Result]) -> str:
 
 
 def memory_lines(results: list[Result]) -> Iterator[str]:
-    """Each child's memory by fifths of what it read: a leak shows as growth that does not end."""
+    """Memory of each child by fifths of its files: a leak appears as steady growth."""
     for child in sorted({result.child for result in results}):
         taken = [result.memory for result in results if result.child == child and result.memory]
         fifth = len(taken) // 5
@@ -276,7 +276,7 @@ def memory_lines(results: list[Result]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Read every mutant, print what became of them."""
+    """Read every mutant and print the outcomes."""
     args = tyro.cli(Args)
     with TemporaryDirectory() as folder:
         found = tqdm(outcomes(args, Path(folder)), total=args.count, unit="files", disable=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 DEEP = "@deep"
-"""Stands for nesting that Python's own JSON writer cannot write."""
+"""A placeholder for nesting that Python's JSON writer cannot write."""
 ODD: list[Callable[[random.Random], Any]] = [
     lambda draw: draw.choice(
         [None, True, False, 0, -1, 1, 0.5, -0.0, 1e308, 2**31, 2**53, 2**63, 10**30, 10**400]
@@ -42,7 +42,7 @@ def nested(depth: int) -> Any:
 
 
 def mutate(folder: Path, draw: random.Random) -> tuple[str, bool]:
-    """Change one of the folder's files; what was done, and whether checksums were taken out."""
+    """Change one file of the folder; returns the change, and whether checksums were removed."""
     folders = sorted(path for path in folder.rglob("*") if path.is_dir())
     if folders and draw.random() < 0.05:
         return folder_elsewhere(draw.choice(folders)), False
@@ -58,11 +58,11 @@ def mutate(folder: Path, draw: random.Random) -> tuple[str, bool]:
 
 
 ELSEWHERE = "elsewhere"
-"""A folder beside the mutant's, in which nothing may change."""
+"""A folder beside the mutant's folder, in which no file may change."""
 
 
 def folder_elsewhere(folder: Path) -> str:
-    """Put a link in a folder's place, to where it lies now, with files of a writer's names that nobody committed."""
+    """Replace a folder by a link to its new place, with uncommitted files that have names of a writer."""
     top = next(parent for parent in folder.parents if parent.name.startswith("mutant-"))
     target = top / ELSEWHERE
     folder.rename(target)
@@ -78,13 +78,13 @@ def folder_elsewhere(folder: Path) -> str:
 
 
 def listing(mutant: Path) -> list[tuple[str, int]]:
-    """Names and sizes of what lies elsewhere."""
+    """Names and sizes of the files in the folder elsewhere."""
     result = sorted((mutant.parent / ELSEWHERE).rglob("*"))
     return [(str(path), path.lstat().st_size) for path in result]
 
 
 def remove_checksums(folder: Path) -> None:
-    """Take the checksums out of a model's config.json and a store's index."""
+    """Remove the checksums from a model's config.json and a store's index."""
     for path in folder.rglob("config.json"):
         value = json.loads(path.read_text())
         path.write_text(json.dumps({k: v for k, v in value.items() if not k.startswith("checksum")}))
@@ -96,7 +96,7 @@ def remove_checksums(folder: Path) -> None:
 
 
 def flip(file: Path, draw: random.Random) -> str:
-    """Change, insert or remove bytes; in a large file mostly at its beginning, where the header is."""
+    """Change, insert or remove bytes; in a large file mostly in the header at its beginning."""
     data = bytearray(file.read_bytes())
     for _ in range(draw.choice([1, 1, 2, 8, 64])):
         end = len(data) if draw.random() < 0.5 else min(len(data), 600)
@@ -113,7 +113,7 @@ def flip(file: Path, draw: random.Random) -> str:
 
 
 def cut(file: Path, draw: random.Random) -> str:
-    """Cut the end off, add to it, or empty the file."""
+    """Truncate or extend the file, or empty it."""
     size = file.stat().st_size
     new = draw.choice([0, draw.randrange(size + 1), size + draw.randrange(1, 100), SPARSE])
     os.truncate(file, new)
@@ -121,7 +121,7 @@ def cut(file: Path, draw: random.Random) -> str:
 
 
 def kind_of_file(file: Path, draw: random.Random) -> str:
-    """Put something else in the file's place."""
+    """Replace the file by another type of file."""
     content = file.read_bytes()
     file.unlink()
     kinds: dict[str, Callable[[], object]] = {
@@ -166,7 +166,7 @@ def json_line(file: Path, draw: random.Random) -> str:
 
 
 def written(value: Any, draw: random.Random) -> str:
-    """JSON; perhaps with a name given twice or a byte order mark."""
+    """JSON text, possibly with a repeated key or a byte order mark."""
     text = json.dumps(value).replace(json.dumps(DEEP), "[" * 100_000 + "]" * 100_000)
     if text.startswith("{") and draw.random() < 0.05:
         text = '{"version": 9, "version": 9, ' + text[1:]
@@ -174,7 +174,7 @@ def written(value: Any, draw: random.Random) -> str:
 
 
 def changed(value: Any, draw: random.Random) -> tuple[Any, str]:
-    """The document with one value replaced, exchanged or removed, and where."""
+    """The document with one value replaced, exchanged or removed, and the place of the change."""
     places = list(all_places(value))
     if not places or draw.random() < 0.03:
         return draw.choice(ODD)(draw), "all of it replaced"
@@ -196,7 +196,7 @@ def changed(value: Any, draw: random.Random) -> tuple[Any, str]:
 
 
 def repaired(value: Any) -> Any:
-    """A value without the circles that an exchange can make."""
+    """A value without the reference cycles that an exchange can create."""
     try:
         json.dumps(value)
     except (ValueError, RecursionError):
@@ -218,7 +218,7 @@ def safetensors(file: Path, draw: random.Random) -> str:
     length = int.from_bytes(data[:8], "little")
     header, body = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
     way = draw.randrange(5)
-    if way == 0 and body:  # NaN or infinity in every number's place, whatever its type
+    if way == 0 and body:  # every number becomes NaN or infinity, for any dtype
         at = draw.randrange(len(body)) // 8 * 8
         body[at : at + 8] = draw.choice([b"\xff" * 8, bytes.fromhex("000080ff0000807f"), b"\x7f" * 8])
         done = "numbers changed"

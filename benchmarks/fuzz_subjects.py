@@ -75,7 +75,7 @@ def make_store(folder: Path) -> Manifest:
 
 
 def make(folder: Path) -> None:
-    """All subjects, in folders of their kind."""
+    """All subjects, in one folder for each kind."""
     torch.set_num_threads(1)
     make_store(folder / "store" / "store")
     for method, options in METHODS.items():
@@ -115,7 +115,7 @@ def features(number: int) -> ClipFeatures:
 
 
 def open_model(folder: Path) -> Any:
-    """Load it, build its encoders, ask it, and teach it a class."""
+    """Load it, build its encoders, predict, and learn a class."""
     recognizer = Recognizer.load(folder)
     assert recognizer.reader is not None
     predictions = [recognizer.predict_clip(features(number)).probabilities for number in range(2)]
@@ -126,7 +126,7 @@ def open_model(folder: Path) -> Any:
 
 
 def open_store(folder: Path) -> Any:
-    """Open, read, verify; then open it to write, which removes what killed writers left."""
+    """Open, read and verify it; then open it for writing, which removes files of killed writers."""
     store = FeatureStore(folder)
     rows = range(len(store))
     visual, audio = store.visual(rows), store.audio(rows)
@@ -139,7 +139,7 @@ def open_store(folder: Path) -> Any:
 
 
 def open_run(folder: Path) -> Any:
-    """Read it for a report, and as a run that goes on."""
+    """Read it for a report, and as a run to resume."""
     directory = RunDirectory(folder)
     for index, _ in enumerate(directory.steps_done()):
         directory.step_tensors(index)
@@ -148,7 +148,7 @@ def open_run(folder: Path) -> Any:
 
 
 def open_archive(folder: Path) -> Any:
-    """Import it; nothing that was unpacked may stay."""
+    """Import it; no unpacked file may remain."""
     out = folder.with_name(folder.name + ".store")
     try:
         import_features(folder / "AVE_features.zip", out, released.benchmark_of(IDS))
@@ -171,7 +171,7 @@ OPEN: dict[str, Callable[[Path], Any]] = {
 
 
 def mutate_archive(folder: Path, draw: random.Random) -> tuple[str, bool]:
-    """Change the archive's bytes, or what is inside: then its checksums are those of the changed content."""
+    """Change the archive's bytes, or its content with matching checksums."""
     archive = folder / "AVE_features.zip"
     if draw.random() < 0.4:
         done = draw.choice([fuzz_mutations.flip, fuzz_mutations.cut, fuzz_mutations.kind_of_file])(

@@ -37,14 +37,14 @@ SHARES = {"model": 0.45, "store": 0.3, "run": 0.1, "archive": 0.15}
 
 
 def subject_of(number: int, seed: int, folder: Path) -> tuple[random.Random, Path]:
-    """The draws of a mutant, and the original that it is made of."""
+    """The random generator of a mutant, and its original."""
     draw = random.Random(f"{seed}-{number}")
     kind = draw.choices(list(SHARES), list(SHARES.values()))[0]
     return draw, draw.choice(sorted((folder / kind).iterdir()))
 
 
 def child(folder: Path, seed: int) -> None:
-    """Open mutants whose numbers come in lines, and answer a line each."""
+    """Open the mutants whose numbers are read from lines, and write an answer line for each."""
     import fuzz_mutations
     from fuzz_subjects import OPEN, mutate_archive
 
@@ -59,12 +59,12 @@ def child(folder: Path, seed: int) -> None:
         draw, original = subject_of(int(line), seed, folder)
         kind, mutant = original.parent.name, copy_of(original)
         done, bare = (mutate_archive if kind == "archive" else fuzz_mutations.mutate)(mutant, draw)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak of memory counts from here
+        Path("/proc/self/clear_refs").write_text("5")  # the peak memory is measured from here
         before = fuzz_mutations.listing(mutant)
         outcome, message, start = "accepted", "", time.monotonic()
         try:
             result = OPEN[kind](mutant)
-            if kind == "store" and result is not None:  # lines that were lost are made anew by an extraction
+            if kind == "store" and result is not None:  # an extraction writes lost lines again
                 same = all(contents[original].get(key) == value for key, value in result.items())
             else:
                 same = result is None or result == contents[original]
@@ -90,31 +90,31 @@ def child(folder: Path, seed: int) -> None:
 
 
 def copy_of(original: Path) -> Path:
-    """A copy in a folder of its own."""
+    """A copy in a separate folder."""
     return Path(shutil.copytree(original, Path(tempfile.mkdtemp(prefix="mutant-")) / original.name))
 
 
 def peak() -> int:
-    """Bytes that this process held at most."""
+    """Peak memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def answer(value: dict[str, Any]) -> None:
-    """A line to the parent."""
+    """Write a line to the parent."""
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(value), file=ANSWERS, flush=True)
 
 
 class Child:
-    """A process that opens mutants, started anew after one that hung or crashed."""
+    """A process that opens mutants, restarted after a hang or crash."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.seed = folder, seed
         self.process: subprocess.Popen[bytes] | None = None
 
     def ask(self, number: int) -> dict[str, Any]:
-        """What came of a mutant."""
+        """The outcome of a mutant."""
         if self.process is None:
             command = [sys.executable, __file__, "--child", str(self.folder), "--seed", str(self.seed)]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -146,7 +146,7 @@ class Child:
 
 
 def faults(found: dict[str, Any]) -> list[str]:
-    """What is wrong with how a mutant was met."""
+    """Requirements that the outcome of a mutant violates."""
     wrong = [found["outcome"]] if found["outcome"].split()[0].isupper() else []
     wrong += [f"{found['seconds']:.1f} s"] if found["seconds"] > SECONDS else []
     wrong += [f"{found['memory'] / 2**20:.0f} MiB"] if found["memory"] > MEMORY else []
@@ -192,6 +192,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if "--child" in sys.argv:
-        ANSWERS = os.fdopen(os.dup(1), "w")  # what is printed meanwhile is no answer
+        ANSWERS = os.fdopen(os.dup(1), "w")  # other output is not an answer
         os.dup2(2, 1)
     sys.exit(main())

@@ -26,13 +26,13 @@ PARTS = {
     "ks-ci": 80,
     "vs100-ci": 100,
 }
-"""Seconds that each may take, in the order in which they run."""
+"""Time limit of each part in seconds, in the order of execution."""
 LIMIT = 520
-"""Seconds for all of them."""
+"""Time limit of all parts in seconds."""
 GRACE = 5
 """Seconds between the request to end and the kill of a part that is out of time."""
 ROW = "row: "
-"""Begins a line of a part's output that holds a row as a JSON list of [what, value]."""
+"""Prefix of an output line with a row as a JSON list [what, value]."""
 
 
 def run_part(part: str, seconds: float, options: list[str]) -> tuple[list[list[str]], str]:
@@ -62,7 +62,7 @@ def run_part(part: str, seconds: float, options: list[str]) -> tuple[list[list[s
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """End a process and those that it started, and return what it printed."""
+    """End a process and its child processes, and return its output."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
         return process.communicate(timeout=GRACE)
@@ -77,7 +77,7 @@ def _last_line(text: str) -> str:
 
 
 def environment(device: str) -> str:
-    """Card, PyTorch, Python, and whether Triton and PyAV are there, in a line."""
+    """One line with GPU, PyTorch, Python, and whether Triton and PyAV are available."""
     import platform
     from importlib.util import find_spec
 

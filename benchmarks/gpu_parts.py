@@ -27,16 +27,16 @@ RUNS = {
     "ks-ci": {"steps": 5, "classes": 30, "memory": 500, "train": 19220, "epochs": 3, "shrink": 2},
     "vs100-ci": {"steps": 10, "classes": 100, "memory": 1500, "train": 51195, "epochs": 2, "shrink": 4},
 }
-"""Shapes of the benchmarks, with so few epochs and so many times fewer clips that they fit in the time."""
+"""Shapes of the benchmarks, with numbers of epochs and divisors of the numbers of clips that fit the time limit."""
 
 
 def row(what: str, value: str) -> None:
-    """Give a row to gpu.py."""
+    """Send a row to gpu.py."""
     print(ROW + json.dumps([what, value]), flush=True)
 
 
 def shape(a: argparse.Namespace) -> argparse.Namespace:
-    """The sizes of an iteration: those of the paper's features, or tiny ones."""
+    """The sizes of an iteration: those of the paper's features, or small ones."""
     sizes = (8, 4, 2, 9, 32) if a.tiny else (256, 128, 8, 196, 768)
     names = ("new", "exemplars", "slices", "spatial", "width")
     return argparse.Namespace(**dict(zip(names, sizes, strict=True)))
@@ -48,7 +48,7 @@ def synchronize(a: argparse.Namespace) -> None:
 
 
 def milliseconds(a: argparse.Namespace, work: Callable[[], object], rounds: int = 10) -> float:
-    """Median of `rounds`, after three that warm up."""
+    """Median of `rounds`, after three for warm-up."""
     times = []
     for _ in range(3 + (2 if a.tiny else rounds)):
         synchronize(a)
@@ -63,7 +63,7 @@ def milliseconds(a: argparse.Namespace, work: Callable[[], object], rounds: int 
 
 
 def kernel(a: argparse.Namespace) -> None:
-    """The kernel that this device takes, beside PyTorch's operators in float64 on the same device."""
+    """The kernel for this device, compared with PyTorch's operators in float64 on the same device."""
     from avcil.nn.kernels import operators
     from avcil.nn.kernels.choice import choose
 
@@ -91,7 +91,7 @@ def kernel(a: argparse.Namespace) -> None:
 
 
 def _kernel_inputs(a: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
-    """A block of clips whose last ones have old maps; keys and tokens in `dtype`, the rest in float32."""
+    """A block of clips, the last ones with old maps; keys and tokens in `dtype`, the others in float32."""
     clips, slices, spatial, width, old = (3, 2, 9, 32, 1) if a.tiny else (32, 8, 196, 768, 8)
     draw = torch.Generator(a.device).manual_seed(0)
 
@@ -161,7 +161,7 @@ def iteration(a: argparse.Namespace) -> None:
 
 
 def epoch(a: argparse.Namespace) -> None:
-    """An epoch of the second step of an AVE-CI-shaped run by avcil's loop, and as many iterations of the plain way."""
+    """An epoch of the second step of a run with the shape of AVE-CI, and as many iterations of the plain equations."""
     from iterations import WAYS, Clips
 
     for precision in ("float32", "bfloat16"):
@@ -175,7 +175,7 @@ def epoch(a: argparse.Namespace) -> None:
 
 
 def _epoch_seconds(a: argparse.Namespace, precision: str) -> tuple[float, int]:
-    """Median seconds of an epoch after the first, and its iterations."""
+    """Median seconds of an epoch after the first, and its number of iterations."""
     sizes = shape(a)
     clips = 12 * sizes.new
     counts = {"train": clips, "val": sizes.new, "test": 2 * sizes.new}
@@ -234,7 +234,7 @@ def _synthetic_run(
 
 
 def whole_run(a: argparse.Namespace, name: str) -> None:
-    """A run of a benchmark's shape by `avcil train`'s own loop: every step, teacher, exemplars, validation, tests."""
+    """A run of benchmark shape with the loop of `avcil train`: steps, teacher, exemplars, validation, tests."""
     s = RUNS[name]
     train = max(4 * s["classes"], s["train"] // (200 if a.tiny else s["shrink"]))
     counts = {
@@ -268,7 +268,7 @@ def whole_run(a: argparse.Namespace, name: str) -> None:
 
 
 def extraction(a: argparse.Namespace) -> None:
-    """Encoders on decoded clips in memory, so that neither PyAV nor a disk counts."""
+    """Encoders on decoded clips in memory, so that neither PyAV nor a disk is measured."""
     failures = []
     for name, make in _encoders(a).items():
         try:
@@ -317,7 +317,7 @@ def _random_videomae(folder: Path) -> Any:
 
 
 def _decoded(a: argparse.Namespace, encoder: Any) -> list[np.ndarray]:
-    """Synthetic clips as decoding would give them: frames of 4:3, or 10 s of audio."""
+    """Synthetic clips in the form of decoded ones: frames of 4:3, or 10 s of audio."""
     count = 2 if a.tiny else 64
     rng = np.random.default_rng(0)
     if hasattr(encoder, "sample_rate"):

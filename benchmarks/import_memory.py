@@ -52,13 +52,13 @@ class Args:
     folder: Path
     """An empty or new folder for the files; removed at the end."""
     clips: int = 600
-    """Clips a file."""
+    """Clips per file."""
     forms: tuple[str, ...] = FORMS
-    """Which forms to measure."""
+    """Formats to measure."""
 
 
 def write_npy(path: Path, width: tuple[int, ...], clips: int) -> None:
-    """A pickled dict as the release has it: protocol 3, inside an .npy file."""
+    """A pickled dict as in the release: protocol 3, inside an .npy file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     arrays = {f"clip_{i:06d}": rng.standard_normal(width, dtype=np.float32) for i in range(clips)}
@@ -69,7 +69,7 @@ def write_npy(path: Path, width: tuple[int, ...], clips: int) -> None:
 
 
 def write_h5(path: Path, clips: int) -> None:
-    """One dataset a clip."""
+    """One dataset per clip."""
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_h5(path: Path, clips: int) -> None:
 
 
 def prepare(form: str, folder: Path, clips: int) -> tuple[Path, int]:
-    """Files of one form; what to import, and of how many parts."""
+    """Files of one format; returns the source to import, and its number of parts."""
     files = folder / "files"
     write_npy(files / AUDIO, (768,), clips)
     name = H5 if "h5" in form else VISUAL
@@ -97,7 +97,7 @@ def prepare(form: str, folder: Path, clips: int) -> tuple[Path, int]:
 
 
 def cut(archive: Path) -> Path:
-    """The archive in two parts."""
+    """Split the archive into two parts."""
     half = archive.stat().st_size // 2
     with open(archive, "r+b") as whole, open(f"{archive}.ab", "wb") as second:
         whole.seek(half)
@@ -107,7 +107,7 @@ def cut(archive: Path) -> Path:
 
 
 def main() -> None:
-    """Measure each form in turn."""
+    """Measure each format in turn."""
     args = tyro.cli(Args)
     print(f"{'form':<14}{'clips':>7}{'GB':>7}{'seconds':>9}{'MB/s':>7}{'peak MiB':>10}")
     for form in args.forms:
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["prepare"]:  # in a process of its own, as it holds all clips at once
+    if sys.argv[1:2] == ["prepare"]:  # in a separate process, because it has all clips in memory
         made = prepare(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
         Path(sys.argv[3], "source.json").write_text(json.dumps([str(made[0]), made[1]]))
     else:

@@ -28,11 +28,11 @@ from avcil.training.memory_pool import Budget, MemoryPool
 from avcil.training.teacher import CachedTeacher
 
 CLASSES = 10
-"""Old classes, and as many new ones."""
+"""Number of old classes, and of new ones."""
 
 
 class Clips:
-    """Synthetic clips in memory, with what a training pool gives."""
+    """Synthetic clips in memory with the interface of a training pool."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Clips:
         return self.audio[index], self.visual[index]
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tokens]:
-        """As a table gives them: taken from where they stand on a processor, gathered on a GPU."""
+        """As from a table: views on a CPU, gathered on a GPU."""
         if self.visual.is_cuda:
             return self.take(index)
         return self.audio[index], TokenRows(self.visual, index, self.visual.dtype)
@@ -71,7 +71,7 @@ class Clips:
 
 
 def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
-    """Step `index`, from 1, before its first batch, over a pool as training has it."""
+    """Step `index`, from 1, before its first batch, on a pool as in training."""
     torch.manual_seed(0)
     head = LinearHead(width)
     head.add_classes(CLASSES * index)
@@ -92,7 +92,7 @@ def make_step(pool: Any, *, new: int, width: int, index: int = 1) -> Step:
 
 
 def adam(network: Network, *, fused: bool | None = None) -> torch.optim.Adam:
-    """`fused`: one pass over all weights, as training has it; PyTorch's own choice is what the release has."""
+    """`fused`: one pass over all weights, as in training; the default of PyTorch is used by the release."""
     return torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=fused)
 
 
@@ -137,7 +137,7 @@ def plain(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
 
 
 def compiled(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
-    """The plain way's network and loss by torch.compile, the teacher remembered: what a compiler makes of it."""
+    """Network and loss of the plain equations with torch.compile and cached teacher outputs."""
     network, teacher = plain_pair(make_step(clips, new=clips.new, width=a.width))
     optimizer, batch = adam(network, fused=True), (clips.audio, clips.visual)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def compiled(a: argparse.Namespace, clips: Clips) -> Callable[[], Tensor]:
 
 
 def plain_pair(step: Step) -> tuple[Network, Network]:
-    """Student and teacher."""
+    """Student and teacher of the plain equations."""
     assert step.teacher is not None
     return step.network, copy.deepcopy(step.teacher.network)
 
@@ -219,6 +219,6 @@ def add_shape(parser: argparse.ArgumentParser, *, new: int, exemplars: int) -> N
 
 
 def ratio(times: list[float], others: list[float]) -> str:
-    """Of what ran side by side, and of the least."""
+    """Ratios of simultaneous runs, and of the minima."""
     beside = median(x / y for x, y in zip(times, others, strict=True))
     return f"{beside:.2f} | {min(times) / min(others):.2f}"

@@ -30,13 +30,13 @@ def command(clips: Path, out: Path, *more: str) -> list[str]:
 
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that a blow hits its readers as well."""
+    """Start it in a new session, so that a kill also ends its readers."""
     quiet = subprocess.DEVNULL
     return subprocess.Popen(words, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def finish(words: list[str]) -> float:
-    """Seconds until it has ended well."""
+    """Seconds until it has ended with exit code 0."""
     began = time.perf_counter()
     code = start(words).wait()
     if code:
@@ -45,7 +45,7 @@ def finish(words: list[str]) -> float:
 
 
 def killed(words: list[str], kills: int, draw: random.Random, seconds: float) -> int:
-    """Kill it `kills` times at random moments, then let it end; how many blows fell before it was done."""
+    """Kill it `kills` times at random times, then let it finish; returns the number of kills before its end."""
     fell = 0
     for _ in range(kills):
         process = start(words)
@@ -61,7 +61,7 @@ def killed(words: list[str], kills: int, draw: random.Random, seconds: float) ->
 
 
 def on_a_cluster(clips: Path, out: Path, nodes: int) -> None:
-    """A cluster of `nodes` on this machine; in the middle an encoder is killed, then a reader, then a whole node."""
+    """A cluster of `nodes` on this machine; during the run, an encoder, a reader, and then a node are killed."""
     from ray.cluster_utils import Cluster
 
     memory = 400 * 2**20
@@ -88,12 +88,12 @@ def on_a_cluster(clips: Path, out: Path, nodes: int) -> None:
 
 
 def stored(out: Path) -> int:
-    """Clips that are committed."""
+    """Number of committed clips."""
     return sum(len(entry.clips) for entry in read_index(out)[0].values()) if out.exists() else 0
 
 
 def kill_worker(name: str, process: subprocess.Popen[bytes]) -> None:
-    """End a worker of this script's own cluster whose title holds `name`; Ray's daemons are our children."""
+    """End a worker of this script's own cluster whose title contains `name`; Ray's daemons are child processes."""
     while process.poll() is None:
         for status in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -112,7 +112,7 @@ def parent(process: int) -> int:
 
 
 def compare(name: str, folder: Path, whole: FeatureStore) -> None:
-    """Every clip once and the same bytes, those on the disk as their checksums say."""
+    """Compare clips and bytes, and the bytes on the disk with their checksums."""
     store = FeatureStore(folder)
     if not (result := verify(folder)).is_intact:
         sys.exit(f"{name}: {result.text()}")

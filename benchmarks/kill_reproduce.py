@@ -30,7 +30,7 @@ METHODS = ("fine-tuning", "lwf", "icarl-nme", "ss-il", "afc-lsc", "av-cil", "joi
 
 
 def make_store(folder: Path) -> None:
-    """Six classes of Gaussian clouds, audio and visual."""
+    """Six classes of Gaussian clusters, audio and visual."""
     rng = np.random.default_rng(0)
     manifest = Manifest(
         visual=FeatureSpec(shape=(4, 9, 32), encoder={"name": "synthetic"}),
@@ -52,7 +52,7 @@ def make_store(folder: Path) -> None:
 
 
 def command(store: Path, out: Path, *, jobs: int, epochs: int) -> list[str]:
-    """The reproduction, as a shell would start it."""
+    """The command of the reproduction."""
     arguments = [
         "reproduce",
         str(store),
@@ -69,7 +69,7 @@ def command(store: Path, out: Path, *, jobs: int, epochs: int) -> list[str]:
 
 
 def finished(out: Path) -> dict[str, int]:
-    """When each finished run's results were written."""
+    """Modification times of the results of finished runs."""
     return {file.parent.name: file.stat().st_mtime_ns for file in out.glob("runs/*/results.json")}
 
 
@@ -79,7 +79,7 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def wait_for_work(out: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until an epoch has been logged since now, or the process is at its end."""
+    """Wait until another epoch was logged, or the process has ended."""
     before = logged(out)
     while logged(out) == before and process.poll() is None:
         time.sleep(0.02)
@@ -91,7 +91,7 @@ def logged(out: Path) -> dict[Path, int]:
 
 
 def main() -> int:
-    """Print the evidence; 1 if something was lost, repeated or different."""
+    """Print the results; returns 1 if a run was lost, repeated or different."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -19,20 +19,20 @@ from statistics import median
 
 
 def children_seconds() -> float:
-    """Processor time of all child processes that have ended."""
+    """CPU time of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def cold_start(words: list[str]) -> tuple[float, float]:
-    """Seconds by the clock and of processor time of a Python process."""
+    """Wall and CPU seconds of a Python process."""
     start, used = time.perf_counter(), children_seconds()
     subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start, children_seconds() - used
 
 
 def report(what: str, measure: Callable[[], tuple[float, float]], rounds: int) -> None:
-    """A line with medians and the least."""
+    """A line with medians and minima."""
     clock, processor = zip(*(measure() for _ in range(rounds)), strict=True)
     print(
         f"{what}: {median(clock):.3f} s, least {min(clock):.3f} s; processor time {median(processor):.3f} s, "
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     a = parser.parse_args()
     predict = ["-m", "avcil", "predict", str(a.run), str(a.clip)]
-    cold_start(predict)  # files are in the kernel's memory from here on
+    cold_start(predict)  # files are in the page cache from here on
     report("import torch", lambda: cold_start(["-c", "import torch"]), a.rounds)
     report("first answer of avcil predict", lambda: cold_start(predict), a.rounds)
 

@@ -20,11 +20,11 @@ from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
 BATCHES = {"batch_size": 24, "exemplar_batch_size": 32, "exemplars_per_class": 4}
-"""Of AV-CIL in that comparison."""
+"""Options of AV-CIL in that comparison."""
 
 
 def seconds_of(store: Path, method: str, classes_per_step: int, **more: object) -> tuple[float, float]:
-    """Seconds of learning and of training of one run, which leaves nothing."""
+    """Seconds of learning and of training of one run, whose files are removed."""
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
             features=store,

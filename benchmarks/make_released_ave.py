@@ -37,15 +37,15 @@ class Args:
     splits: Path | None = None
     """A copy of the released split files; the cache of `avcil benchmark fetch` unless given."""
     clips: int | None = None
-    """So many clips of each class and split; all unless given."""
+    """Number of clips of each class and split; all by default."""
     noise: float = 2.0
-    """How far clips lie from their class's mean, in units of what classes differ by."""
+    """Standard deviation of clips within a class, in units of the differences between classes."""
     seed: int = 0
-    """Decides all numbers."""
+    """Random seed."""
 
 
 class DictWriter:
-    """Writes a pickled dict of float32 arrays item by item, as numpy's protocol 3 does for a whole one."""
+    """Writes a pickled dict of float32 arrays item by item, equal to numpy's pickle of the dict with protocol 3."""
 
     def __init__(self, file: BinaryIO):
         self.file = file
@@ -62,7 +62,7 @@ class DictWriter:
         self.file.write(data)
 
     def put(self) -> bytes:
-        """Remember what is on the stack."""
+        """Store the top of the stack in the memo."""
         self.memo += 1
         return b"r" + struct.pack("<I", self.memo - 1)
 
@@ -70,7 +70,7 @@ class DictWriter:
         return b"X" + struct.pack("<I", len(text.encode())) + text.encode() + self.put()
 
     def type_of(self, code: str, order: str, size: int, flags: int) -> bytes:
-        """A dtype, its constructor being on the stack."""
+        """A dtype whose constructor is on the stack."""
         made = self.text(code) + b"\x89\x88\x87" + self.put() + b"R" + self.put()
         state = b"(K\x03" + self.text(order) + b"NNN" + 2 * (b"J" + struct.pack("<i", size))
         return made + state + b"K" + bytes([flags]) + b"t" + self.put() + b"b"
@@ -86,7 +86,9 @@ class DictWriter:
         if first:
             self.write(b"j\x06\x00\x00\x00")
             made = self.type_of("f4", "<", -1, 0)
-            self.dtype = self.memo - 3  # the dtype is remembered before its order's text and its state
+            self.dtype = (
+                self.memo - 3
+            )  # the dtype is stored in the memo before the text of its byte order and its state
             self.write(made)
         else:
             self.write(b"j" + struct.pack("<I", self.dtype))
@@ -103,7 +105,7 @@ class DictWriter:
 
 
 def features(benchmark: PublishedBenchmark, args: Args) -> tuple[list[str], Callable, Callable]:
-    """The clips, and what gives a clip's audio and tokens."""
+    """The clips, and functions for a clip's audio and tokens."""
     rng = np.random.default_rng(args.seed)
     means = {label: rng.standard_normal((3, 768)) for label in benchmark.classes}
     ids, taken = [], Counter()

@@ -21,7 +21,7 @@ from avcil.inference import ClipFeatures, Recognizer
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
-ASKED = {  # the modality that a recognizer was trained on, and what it is given
+ASKED = {  # the modality of the training, and the modality of the prediction
     "trained on both, asked with both": ("audio-visual", ("audio", "visual")),
     "trained on both, asked with audio alone": ("audio-visual", ("audio",)),
     "trained on audio": ("audio", ("audio",)),
@@ -31,7 +31,7 @@ ASKED = {  # the modality that a recognizer was trained on, and what it is given
 
 
 def recognizer(options: argparse.Namespace, modality: str, seed: int) -> Recognizer:
-    """Trained on one modality, or on both."""
+    """A recognizer trained on one modality, or on both."""
     out = options.out / f"{options.method}-{modality}-{seed}"
     train(
         TrainConfig(
@@ -61,14 +61,14 @@ def test_clips(store: FeatureStore) -> tuple[list[ClipFeatures], list[str]]:
 def accuracy(
     recognizer: Recognizer, clips: list[ClipFeatures], labels: list[str], given: tuple[str, ...]
 ) -> float:
-    """The fraction told rightly, with the modalities `given` and without the others."""
+    """Accuracy with the modalities `given` only."""
     left_out = {name: None for name in ("audio", "visual") if name not in given}
     predicted = recognizer.predict([replace(clip, **left_out) for clip in clips])
     return float(np.mean([a == b for a, b in zip(predicted, labels, strict=True)]))
 
 
 def main() -> None:
-    """Parse, train, ask, print."""
+    """Parse, train, predict, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -25,11 +25,11 @@ from avcil.encoders.yamnet import STRIDES, Yamnet
 
 RUNS = 25
 FRAMES, PATCHES = 4, 16
-"""In a batch."""
+"""Clips per batch."""
 
 
 def fastest(work: Callable[[], object]) -> float:
-    """Milliseconds of processor time; the first three runs do not count."""
+    """Minimum milliseconds of CPU time, without the first three runs."""
     seconds = []
     for _ in range(3 + RUNS):
         start = time.process_time()

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(store: FeatureStore, groups: np.ndarray, left_out: str, alpha: float) -> list[float]:
-    """Rejected share and accuracy for the other groups' test clips, and for those of the group that is left out."""
+    """Rejected share and accuracy for the test clips of the other groups, and for those of the excluded group."""
     kind = load_method("blade")
     names = [name for name in ("audio", "visual") if name in store.manifest.arrays()]
     modality = Modality.AUDIO_VISUAL if len(names) == 2 else Modality(names[0])

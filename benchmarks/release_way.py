@@ -37,7 +37,7 @@ def read_jpeg(path: Path) -> np.ndarray:
 
 
 def write_by_moviepy(path: Path, wav: Path) -> None:
-    """As the release does; of either major version."""
+    """As in the release, for both major versions of moviepy."""
     try:
         from moviepy import VideoFileClip
     except ImportError:

@@ -23,7 +23,7 @@ TOKENS = ((8, 49), (8, 98), (8, 196), (16, 196))
 
 
 def measure(title: str, cases: Sequence[tuple[str, Callable[[], object]]], rounds: int) -> None:
-    """Print a table of cases that take turns; a first turn fills caches and is not counted."""
+    """Print a table of cases that run in turns; the first turn fills caches and is not used."""
     for _, iterate in cases:
         iterate()
     times: dict[str, list[float]] = {name: [] for name, _ in cases}

@@ -42,7 +42,7 @@ sys.exit(main(["serve", *sys.argv[2:]]))
 """
 META = {"_type": "gradio.FileData"}
 Row = tuple[str, str, str]
-"""What was tried, what should come of it, what came."""
+"""The attack, the expected result, the actual result."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Target:
     url: str
     process: subprocess.Popen[str]
     connections: Path
-    """Connections that the server opened, one a line."""
+    """Connections that the server opened, one per line."""
     folder: Path
     clip: Path
 
@@ -64,11 +64,11 @@ class Target:
             return httpx.Response(0)
 
     def predict(self, **more) -> httpx.Response:
-        """Ask about the clip."""
+        """Predict the clip."""
         return self.send("POST", "/api/predict", files={"file": ("a.mp4", self.clip.read_bytes())}, **more)
 
     def memory(self) -> int:
-        """Bytes that the server process holds."""
+        """Resident memory of the server in bytes."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -77,7 +77,7 @@ ATTACKS: dict[str, tuple[Callable[[Target], Iterator[Row]], tuple[str, ...], dic
 
 
 def attack(*words: str, **environment: str) -> Callable:
-    """Register an attack on a server that is started with these words and variables besides the usual ones."""
+    """Register an attack on a server with these additional options and environment variables."""
 
     def register(function: Callable[[Target], Iterator[Row]]) -> Callable:
         ATTACKS[function.__name__] = (function, words, environment)
@@ -88,7 +88,7 @@ def attack(*words: str, **environment: str) -> Callable:
 
 @contextlib.contextmanager
 def served(run: Path, clip: Path, words: tuple[str, ...], environment: dict[str, str]) -> Iterator[Target]:
-    """Serve a copy of the run in a process of its own."""
+    """Serve a copy of the run in a separate process."""
     with tempfile.TemporaryDirectory(prefix="serve-attack-") as name:
         folder = Path(name)
         shutil.copytree(run, folder / "run")
@@ -207,7 +207,7 @@ def bodies(target: Target) -> Iterator[Row]:
 
 @attack()
 def slow_sockets(target: Target) -> Iterator[Row]:
-    """Uploads that stop half way, and a queue that is full of one client's clips."""
+    """Uploads that stop halfway, and a queue that is full of one client's clips."""
     where = urlsplit(target.url)
     head = f"POST /api/predict HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 100000\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
@@ -227,7 +227,7 @@ def slow_sockets(target: Target) -> Iterator[Row]:
 
 @attack("--max-queue", "4", "--workers", "1")
 def full_queue(target: Target) -> Iterator[Row]:
-    """More clips than may wait."""
+    """More clips than the queue allows."""
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: target.predict(), range(40)))
     yield (
@@ -267,7 +267,7 @@ def _learn(target: Target, label: str) -> httpx.Response:
 
 @attack()
 def decoding(target: Target) -> Iterator[Row]:
-    """Clips that are expensive to read, and worker processes that die."""
+    """Clips that are expensive to read, and worker processes that fail."""
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "JPEG")
     count = 14_000_000 // len(file.getvalue())
@@ -292,7 +292,7 @@ def decoding(target: Target) -> Iterator[Row]:
 
 @attack()
 def stopping(target: Target) -> Iterator[Row]:
-    """SIGTERM just after a teaching was accepted."""
+    """SIGTERM just after a learning job was accepted."""
     yield "a teaching", "202", str(_learn(target, "accepted").status_code)
     target.process.terminate()
     yield "another one after SIGTERM", "503", str(_learn(target, "late").status_code)

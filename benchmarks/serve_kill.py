@@ -26,11 +26,11 @@ from serve_process import ServerProcess
 Row = tuple[str, str, str, str]
 """Signal, status of the request, exit code, state after the restart."""
 LONGEST = 2.5
-"""Seconds after the request was sent within which the signal comes."""
+"""Maximum seconds between the request and the signal."""
 
 
 def teach(url: str, label: str, clips: list[Path]) -> int:
-    """The status of the request; 0 where the server was gone."""
+    """The status of the request; 0 if the server has ended."""
     files = [("files", (clip.name, clip.read_bytes())) for clip in clips]
     try:
         return httpx.post(f"{url}/api/teach", data={"label": label}, files=files, timeout=120).status_code
@@ -39,7 +39,7 @@ def teach(url: str, label: str, clips: list[Path]) -> int:
 
 
 def outcome(url: str, label: str) -> str:
-    """What the restarted server says of the class, once nothing is being learned."""
+    """State of the class on the restarted server after all jobs have ended."""
     while True:
         response = httpx.get(f"{url}/api/teach", timeout=60)
         told = response.json() if response.status_code == 200 else {"state": "none", "label": ""}
@@ -57,7 +57,7 @@ def outcome(url: str, label: str) -> str:
 def interrupted(
     server: ServerProcess, label: str, clips: list[Path], how: signal.Signals, delay: float
 ) -> tuple[int, int]:
-    """Teach, send the signal `delay` seconds later; the status of the request and the exit code of the server."""
+    """Learn, send the signal after `delay` seconds; returns the status of the request and the server's exit code."""
     status: list[int] = []
     request = threading.Thread(target=lambda: status.append(teach(server.url, label, clips)))
     request.start()
@@ -68,7 +68,7 @@ def interrupted(
 
 
 def report(counts: Counter[Row], left: list[str]) -> bool:
-    """Print the table; whether something is wrong."""
+    """Print the table; returns whether there was an error."""
     print(
         "| signal | status of the request | exit code | after the restart | rounds | |\n|---|---|---|---|---|---|"
     )

@@ -29,7 +29,7 @@ MOST_RATIO, MOST_GROWTH = 5.0, 1.2
 
 @dataclass
 class Totals:
-    """What came of all requests."""
+    """Outcomes of all requests."""
 
     seconds: list[float] = field(default_factory=list)
     wrong: int = 0
@@ -40,7 +40,7 @@ class Totals:
     def add(
         self, seconds: float, retries: int, answer: httpx.Response | None, expected: dict[str, float]
     ) -> None:
-        """Count one request; None is one that was given up."""
+        """Count one request; None is a failed one."""
         with self.lock:
             self.retries += retries
             if answer is None or answer.status_code != 200:
@@ -52,7 +52,7 @@ class Totals:
 
 
 def ask(client: httpx.Client, url: str, clip: Path, until: float) -> tuple[httpx.Response | None, int]:
-    """The answer and how often the request was sent again."""
+    """The response, and how often the request was repeated."""
     files = {"file": (clip.name, clip.read_bytes())}
     retries = 0
     while time.monotonic() < until:
@@ -65,7 +65,7 @@ def ask(client: httpx.Client, url: str, clip: Path, until: float) -> tuple[httpx
 
 
 def load(server: ServerProcess, expected: dict[Path, dict[str, float]], args: argparse.Namespace) -> Totals:
-    """Let all users ask."""
+    """Run all users."""
     totals, clips = Totals(), list(expected)
     until = time.monotonic() + 60 * args.minutes
     begin = threading.Barrier(args.users)
@@ -102,7 +102,9 @@ def main() -> None:
         server = ServerProcess(args.run, "--state-dir", str(Path(name) / "work"), temporary=temporary)
         try:
             with httpx.Client(timeout=120) as client:
-                for clip in args.clips[:8]:  # what is loaded at the first answers does not count as growth
+                for clip in args.clips[
+                    :8
+                ]:  # modules loaded by the first predictions are not counted as growth
                     ask(client, server.url, clip, time.monotonic() + 120)
             before, start = server.memory(), time.monotonic()
             totals = load(server, expected, args)

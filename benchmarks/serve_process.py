@@ -31,7 +31,7 @@ class ServerProcess:
         self.url, self.seconds_to_start = result[0], time.monotonic() - start
 
     def stop(self, how: int = signal.SIGTERM) -> int:
-        """Send a signal and give the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(how)
         code = self.process.wait(300)
         assert self.process.stdout is not None

@@ -15,7 +15,7 @@ from avcil.features.feature_spec import FeatureSpec
 from avcil.features.manifest import Manifest
 
 BANK = 64
-"""Different clips; all others repeat them."""
+"""Number of different clips; the others repeat them."""
 
 
 class SyntheticStore:
@@ -23,10 +23,10 @@ class SyntheticStore:
 
     path = "synthetic"
     unlisted: tuple[str, ...] = ()
-    """Ids of stored clips that a later clip list left out; none here."""
+    """Ids of stored clips that a later clip list does not have; none here."""
 
     def __init__(self, *, classes: int, counts: dict[str, int], grid: tuple[int, int, int]) -> None:
-        """`counts`: clips of each split in all, dealt evenly to the classes; `grid`: (T, S, D)."""
+        """`counts`: number of clips of each split, divided evenly among the classes; `grid`: (T, S, D)."""
         draw = np.random.default_rng(0)
         self.visual_shape, self.audio_width = grid, grid[2]
         self.manifest = Manifest(

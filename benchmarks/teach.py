@@ -34,7 +34,7 @@ def clips(store: FeatureStore, split: str, labels: list[str]) -> tuple[list[Clip
 
 
 def accuracy(recognizer: Recognizer, asked: tuple[list[ClipFeatures], list[str]]) -> str:
-    """Percent told rightly."""
+    """Accuracy in percent."""
     right = sum(a == b for a, b in zip(recognizer.predict(asked[0]), asked[1], strict=True))
     return f"{100 * right / len(asked[1]):.1f} %"
 

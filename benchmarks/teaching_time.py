@@ -19,7 +19,7 @@ from serve_process import ServerProcess
 
 
 def teach(client: httpx.Client, label: str, clips: list[Path]) -> tuple[float, dict[str, float]]:
-    """Seconds until the class is learned, and seconds of each phase that the server names."""
+    """Seconds until the class is learned, and seconds of each phase that the server reports."""
     start, phases = time.monotonic(), {}
     files = [("files", (clip.name, clip.read_bytes())) for clip in clips]
     response = client.post("/api/teach", files=files, data={"label": label})

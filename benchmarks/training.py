@@ -34,7 +34,7 @@ SETTINGS = {
     "plain, compiled": ("compiled", {}),
     "floor": ("floor", {}),
 }
-"""Name: the way, and variables of its process. avcil asks for huge pages; the release does not."""
+"""By name: implementation, and variables of its process. avcil requests huge pages; the release does not."""
 
 
 class Worker:
@@ -55,7 +55,7 @@ class Worker:
         self.loss, self.peak = self.ask()[1:]
 
     def ask(self) -> tuple[float, float, float]:
-        """Seconds of an iteration, its loss, and MiB at most above the input so far."""
+        """Seconds of an iteration, its loss, and peak memory above the input in MiB."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
@@ -70,15 +70,15 @@ class Worker:
 
 
 def work(a: argparse.Namespace) -> None:
-    """What a worker does: an iteration for each line it is given."""
+    """Main loop of a worker: an iteration for each input line."""
     small = argparse.Namespace(new=2, exemplars=2, slices=1, spatial=2, width=16)
-    # The libraries' own code is in memory before the count begins.
+    # Libraries are loaded before the measurement.
     float(WAYS[a.worker](small, Clips(small))())
     if a.worker == "compiled":
-        torch.compiler.reset()  # else the next shape is compiled for any shape
+        torch.compiler.reset()  # otherwise the next shape is compiled with dynamic shapes
     clips = Clips(a)
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
     iterate = WAYS[a.worker](a, clips)
     for _ in sys.stdin:
         start = time.perf_counter()
@@ -108,7 +108,7 @@ def iteration_table(a: argparse.Namespace) -> None:
 
 
 def _status(name: str) -> float:
-    """MiB of a line of this process's status; a child's ru_maxrss would start from its parent's."""
+    """MiB of a line of /proc/self/status; a child's ru_maxrss would include that of its parent."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 

@@ -31,7 +31,7 @@ PRECISIONS = (0.9, 0.95, 0.99)
 
 
 def auroc(known: torch.Tensor, unknown: torch.Tensor) -> float:
-    """Chance that a clip of a class to come has the smaller p-value; ties count half."""
+    """Probability that a clip of a later class has the smaller p-value; ties count half."""
     return float((known[:, None] > unknown).double().mean() + (known[:, None] == unknown).double().mean() / 2)
 
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def measure(benchmark, store, audio, visual, labels, split, found) -> None:
-    """Teach one order of classes and ask after each step."""
+    """Learn one order of classes, and predict after each step."""
     kind = load_method("blade")
     method = kind(parse_options(kind, (), name="blade"), modality="audio-visual")
     method.part_widths = part_widths(store)
@@ -100,7 +100,7 @@ def measure(benchmark, store, audio, visual, labels, split, found) -> None:
 
 
 def accuracies(model, audio, visual, truth) -> dict[str, float]:
-    """Accuracy with both modalities, and with each alone."""
+    """Accuracy with both modalities, and with each one."""
     given = {"both": (audio, visual), "audio alone": (audio, None), "visual alone": (None, visual)}
     return {
         name: float((model.scores(*parts).argmax(dim=1) == truth).double().mean())
@@ -120,7 +120,7 @@ def measure_calibration(model, scores, truth, found) -> None:
 
 
 def measure_precision(method, probabilities, truth, found) -> None:
-    """Precision that thresholds reach, and the share of clips that they keep."""
+    """Precision with the thresholds, and the fraction of clips above them."""
     highest, predicted = probabilities.max(dim=1)
     right = predicted == truth
     found.setdefault("precision without thresholds", []).append(float(right.double().mean()))

@@ -67,7 +67,7 @@ def by_avcil(a: argparse.Namespace) -> list[list[float]]:
 
 
 class PlainRun:
-    """The release's way, from the equations."""
+    """The plain equations with the loop of the release."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         self.config, self.dtype = config_of(a, Path("unused")), getattr(torch, a.precision)
@@ -77,7 +77,10 @@ class PlainRun:
         self.labels = np.array([number[clip.label] for clip in store.clips])
         self.splits = np.array([clip.split for clip in store.clips])
         rows = np.arange(len(store.clips))
-        self.waveforms, self.tokens = store.audio(rows), store.visual(rows)  # the release's dict in memory
+        self.waveforms, self.tokens = (
+            store.audio(rows),
+            store.visual(rows),
+        )  # a dict in memory, as in the release
         self.widths = {"audio_width": store.audio_width, "visual_width": store.visual_shape[2]}
 
     def run(self) -> list[list[float]]:
@@ -127,7 +130,7 @@ class PlainRun:
         net.load_state_dict(weights)
 
     def batch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clips put together one by one, as a DataLoader does."""
+        """Single clips stacked as by a DataLoader."""
         waveforms = torch.stack([torch.from_numpy(self.waveforms[row]) for row in rows])
         tokens = torch.stack([torch.from_numpy(self.tokens[row]) for row in rows])
         return waveforms.to(self.dtype), tokens.to(self.dtype)
@@ -142,7 +145,7 @@ class PlainRun:
 
 
 def elsewhere(a: argparse.Namespace, way: str, precision: str) -> tuple[float, list[list[float]]]:
-    """Seconds and matrix of a way, in a process of its own."""
+    """Seconds and matrix of an implementation, in a separate process."""
     pages = {"THP_MEM_ALLOC_ENABLE": "0"} if way == "plain" else {}
     command = [sys.executable, *sys.argv, "--way", way, "--precision", precision]
     result = json.loads(subprocess.check_output(command, env=os.environ | pages, text=True))

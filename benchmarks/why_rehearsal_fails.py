@@ -37,7 +37,7 @@ def outputs(
 
 
 def three_accuracies(run: Path, store: FeatureStore) -> np.ndarray:
-    """(steps, 3): head, nearest exemplar mean, head with the step told."""
+    """(steps, 3): head, nearest exemplar mean, head with the given step."""
     record = read_run(run)
     benchmark = record.config.benchmark
     data = TaskData(store, benchmark, modality=record.modality, dtype=torch.float32)
