@@ -45,9 +45,9 @@ PROCESSORS = {
 @pytest.mark.parametrize("name", PROCESSORS)
 @pytest.mark.parametrize("size", [(48, 96), (60, 40), (36, 36)])
 def test_pixels_equal_the_published_processor(name: str, size: tuple[int, int]) -> None:
-    """From the processor's own file: size, crop, mean, deviation; resizing by one grey level.
+    """Size, crop, mean and standard deviation are those of the processor's file; resizing differs by one gray level.
 
-    Sizes that scale to whole pixels: where they do not, theirs cuts off and ours rounds, as the decoder does.
+    Only sizes that scale to whole pixels: otherwise the processor rounds down, and avcil rounds to the nearest.
     """
     processor = getattr(transformers, name)(**PROCESSORS[name])
     clip = frames_of(*size)

@@ -234,7 +234,7 @@ def test_balanced_regression_predicts_rare_classes():
     ],
 )
 def test_invalid_options(name, word):
-    """Values that make no sense are refused at once."""
+    """The error has the name of the option."""
     with pytest.raises(InputError, match=word.split("=")[0]):
         parse_options(load_method(name), (word,), name=name)
 

@@ -35,8 +35,10 @@ def make(
     keep: tuple[str | None, ...] = (None, "audio", "visual"),
     without_audio: Collection[int] | None = None,
 ) -> Path:
-    """A store of the clips with the missing modality in `keep`; None means complete clips.\n\nIf
-    `without_audio` is given, only the training clips of these classes lack a modality."""
+    """A store of the clips with the missing modality in `keep`; None means complete clips.
+
+    If `without_audio` is given, only the training clips of these classes lack a modality.
+    """
     manifest = Manifest(visual=FeatureSpec(shape=(2, 3, 12)), audio=FeatureSpec(shape=(10,)), missing="keep")
     with FeatureWriter(folder, manifest) as writer:
         for label in range(CLASSES):
