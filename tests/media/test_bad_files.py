@@ -175,7 +175,7 @@ def test_damaged_middle(tmp_path, make):
 def test_mutated_bytes(tmp_path, small):
     """Each of 200 damaged copies gives a clip or a `MediaError` before the time limit, and no file stays open."""
     data, random_ = small.read_bytes(), random.Random(0)
-    path, outcomes = tmp_path / "mutant.mp4", {"clip": 0, "rejected": 0}
+    path, outcomes, timeouts = tmp_path / "mutant.mp4", {"clip": 0, "rejected": 0}, 0
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(200):
         mutant = bytearray(data)
@@ -189,8 +189,8 @@ def test_mutated_bytes(tmp_path, small):
         try:
             clip = read_clip(path, frames=4, sample_rate=8000, timeout=10)
         except MediaError as error:
-            assert "gave up after" not in str(error), "no file reaches the time limit"
             outcomes["rejected"] += 1
+            timeouts += "gave up after" in str(error)
             continue
         outcomes["clip"] += 1
         assert isinstance(clip, ClipMedia)
@@ -199,6 +199,7 @@ def test_mutated_bytes(tmp_path, small):
         if clip.waveform is not None:
             assert np.isfinite(clip.waveform).all()
     assert min(outcomes.values()) > 10, outcomes
+    assert timeouts == 0
     assert len(os.listdir("/proc/self/fd")) == before
 
 
