@@ -1,5 +1,4 @@
-"""requirements.lock: every package that set-up installs, with hashes and without data of the machine that
-wrote it."""
+"""requirements.lock: every package that set-up installs, with hashes and without data of the machine that wrote it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""benchmarks/gpu.sh on the CPU with small sizes: it writes its table, and a failing part does not stop the
-others."""
+"""benchmarks/gpu.sh on the CPU with small sizes: it writes its table, and a failing part does not stop the others."""
 
 from __future__ import annotations
 

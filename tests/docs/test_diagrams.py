@@ -1,5 +1,4 @@
-"""The diagrams equal the output of their scripts, and are readable in both color schemes and with screen
-readers."""
+"""The diagrams equal the output of their scripts, and are readable in both color schemes and with screen readers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A small PE-AV with random weights and a ViT of transformers for frames: the published image model needs
-timm."""
+"""A small PE-AV with random weights and a ViT of transformers for frames: the published image model needs timm."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Extraction on a Ray cluster: nodes and workers that fail, batches that end workers, encoders that cannot be
-built."""
+"""Extraction on a Ray cluster: nodes and workers that fail, batches that end workers, encoders that cannot be built."""
 
 from __future__ import annotations
 

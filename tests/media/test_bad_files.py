@@ -1,5 +1,4 @@
-"""Files that are not clips give a clear error for any content; no call blocks or raises an error of a
-library."""
+"""Files that are not clips give a clear error for any content; no call blocks or raises an error of a library."""
 
 from __future__ import annotations
 

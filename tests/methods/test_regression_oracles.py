@@ -1,5 +1,4 @@
-"""Methods of ridge regression compared with NumPy computations on all clips, with a refit for every clip left
-out."""
+"""Methods of ridge regression compared with NumPy computations on all clips, with a refit for every clip left out."""
 
 from __future__ import annotations
 

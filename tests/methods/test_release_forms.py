@@ -1,5 +1,4 @@
-"""The release's forms of AFC, iCaRL, SS-IL and AV-CIL compared with an independent implementation: weights to
-1e-8."""
+"""The release's forms of AFC, iCaRL, SS-IL and AV-CIL compared with an independent implementation: weights to 1e-8."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The GPU kernel in Triton's interpreter, in a separate process, because it is selected when Triton is
-imported."""
+"""The GPU kernel in Triton's interpreter, in a separate process, because it is selected when Triton is imported."""
 
 from __future__ import annotations
 

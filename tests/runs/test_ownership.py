@@ -1,5 +1,4 @@
-"""Only the package runs/ uses the file names of a run directory; config.json has all settings that affect
-results."""
+"""Only the package runs/ uses the file names of a run directory; config.json has all settings that affect results."""
 
 from __future__ import annotations
 

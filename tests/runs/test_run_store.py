@@ -39,7 +39,7 @@ def of_page(run: Path):
     return result, "; ".join(result.notes)
 
 
-def test_the_same_store(run):
+def test_store_of_the_run_is_accepted(run):
     store, reason = store_of_run(run)
     assert store is not None
     assert not reason

@@ -1,5 +1,4 @@
-"""Every method on every stream can be resumed exactly and never reads a later clip, or is rejected with a
-reason."""
+"""Every method on every stream can be resumed exactly and never reads a later clip, or is rejected with a reason."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Clips without audio or frames are used if the remaining modality suffices, never filled with zeros, and
-counted."""
+"""Clips without audio or frames are used if the remaining modality suffices, never filled with zeros, and counted."""
 
 from __future__ import annotations
 
