@@ -70,6 +70,19 @@ def test_only_learned_clips_are_forgotten(method, store, tmp_path):
     assert recognizer.counts == {"c1": 8, "c0": 5}
 
 
+@pytest.mark.parametrize("method", ["ncm", "slda"])
+def test_clips_of_visual_models_are_recognized(method, new_store, tmp_path):
+    """Training computes the mean of many tokens as precisely as forgetting does, so the hashes are equal."""
+    store = new_store(grid=(8, 7))
+    recognizer = trained(tmp_path, store, method, 1, modality="visual", set=())
+    clips, labels = clips_of(store, ["c0", "c1"])
+    assert recognizer.forget(clips[:7] + clips[8:10], labels[:7] + labels[8:10]).forgotten == {
+        "c0": 7,
+        "c1": 2,
+    }
+    assert recognizer.learn(clips, labels).extended == {"c0": 7, "c1": 2}
+
+
 @pytest.mark.parametrize("method", ["blade", "slda"])
 def test_clip_is_learned_once(method, store, tmp_path):
     """Learned clips and copies are skipped with the reason; after forgetting, they can be learned again."""

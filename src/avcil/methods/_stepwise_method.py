@@ -53,6 +53,7 @@ class StepwiseMethod(ClosedFormMethod):
     """Base class of methods that add all clips of a step at once, so that the batches do not matter."""
 
     renamed_options: ClassVar[Mapping[str, str]] = {"normalise": "normalize"}
+    needs_all_tokens = True  # `pool` computes their mean in float64; `learned` has hashes of it
 
     @property
     def pooling(self) -> Pooling:

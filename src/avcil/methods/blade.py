@@ -72,7 +72,6 @@ class BladeMethod(StepwiseMethod):
     Options = BladeOptions
     removed_options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"features": (0,), "balanced": (False, True)}
     learns_incomplete_clips = True
-    needs_all_tokens = True
 
     def __init__(self, options: Any, *, modality: Modality) -> None:
         super().__init__(options, modality=modality)
