@@ -15,7 +15,7 @@ Copy = Annotated[Path | None, arg(name="from", metavar="DIR")]
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """List the published benchmarks, or with a NAME the clip ids of one. With --missing, print the URLs of the clips
+    """List the published benchmarks, or the clip ids of the named one. With --missing, print the URLs of the clips
     without a usable file, as `yt-dlp --batch-file` reads them."""
 
     name: Positional[Name | None] = None

@@ -34,8 +34,8 @@ class ShowStore:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Read all of a store and check checksums, finite values, empty features and coverage. The exit code is 1 if
-    it has errors."""
+    """Read all of a store and check checksums, finite values, empty features and, with --clips, missing clips. The exit
+    code is 1 if it has errors."""
 
     store: Positional[Path]
     """The feature store."""
