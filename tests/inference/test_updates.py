@@ -224,3 +224,15 @@ def test_held_out_clips_without_a_modality(store, tmp_path):
         (False, True)
     ] * 2
     assert loaded.correct(blade.snapshot()) == report.held_out.correct(blade.snapshot())
+
+
+def test_held_out_clips_stay_held_out(store, tmp_path):
+    """The same clips given again: those that were held out are not learned, and the model does not change."""
+    recognizer = trained(tmp_path, store, "blade", 1)
+    clips, labels = clips_of(store, ["c2"])
+    report = learn_and_evaluate(recognizer, clips, labels, old=HeldOut())
+    assert (report.learned.new, len(report.held_out.labels)) == ({"c2": 6}, 2)
+    before = recognizer.snapshot()
+    with pytest.raises(InputError, match=r"none of the 8 clips .*: 2 are held out; .*learned it already"):
+        learn_and_evaluate(recognizer, clips, labels, old=report.held_out)
+    assert recognizer.snapshot() is before

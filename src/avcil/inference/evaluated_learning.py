@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from avcil.data.scan import ClipProblem
 from avcil.inference.clip_features import ClipFeatures, Source
 from avcil.inference.held_out import FRACTION, HeldOut, hold_out
-from avcil.inference.learning import FeaturesOf, LearnReport, nothing_usable, read_new_features
+from avcil.inference.learning import FeaturesOf, LearnReport, new_clips, nothing_usable, read_features
 from avcil.inference.recognizer import Recognizer
 from avcil.saved_models.folder import BACKGROUND, SavedModel
 from avcil.utils.progress import ProgressCallback
@@ -75,17 +75,22 @@ def learn_and_evaluate(
     progress = progress or (lambda phase, done, total: None)
     before, start = recognizer.snapshot(), time.monotonic()
     read = features_of or recognizer.features_of
-    usable, problems = read_new_features(read, clips, labels, before, progress)
-    reading = time.monotonic() - start
+    usable, problems = read_features(read, clips, before, progress)
     if held_out is None:
+        # Among all clips, so that a clip that was held out before is held out again.
         usable_labels = [labels[index] for index, _ in usable]
         fraction = 0 if set(usable_labels) == {BACKGROUND} else fraction
-        mask = hold_out([clips[index] for index, _ in usable], usable_labels, fraction)
+        selected = hold_out([clips[index] for index, _ in usable], usable_labels, fraction)
+        is_held_out = {index: is_out for (index, _), is_out in zip(usable, selected, strict=True)}
     else:
-        mask = [held_out[index] for index, _ in usable]
-    learned, new = (_selected(usable, labels, mask, is_held_out) for is_held_out in (False, True))
+        is_held_out = dict(enumerate(held_out))
+    usable, known = new_clips(usable, clips, labels, before)
+    problems += known
+    mask = [is_held_out[index] for index, _ in usable]
+    reading = time.monotonic() - start
+    learned, new = (_selected(usable, labels, mask, value) for value in (False, True))
     if not learned.labels:
-        raise nothing_usable(len(clips), problems)
+        raise nothing_usable(len(clips), problems, held_out=len(new.labels))
     if set(learned.labels) == {BACKGROUND}:
         report = recognizer.learn_background(learned.features, progress=progress)
     else:

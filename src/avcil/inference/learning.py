@@ -74,19 +74,21 @@ def learn(
         raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
     check_labels({*labels, *state.labels}, "the new clips and the known classes")
     start = time.monotonic()
-    usable, problems = read_new_features(features_of, clips, labels, state, report_progress)
+    usable, unusable = read_features(features_of, clips, state, report_progress)
+    usable, known = new_clips(usable, clips, labels, state)
+    problems = [*unusable, *known]
     if not usable:
         raise nothing_usable(len(clips), problems)
-    new_clips = _new_clips(state, usable, labels)
-    incomplete = _incomplete_note(new_clips.presence, state.model.modality)
+    update = _update_clips(state, usable, labels)
+    incomplete = _incomplete_note(update.presence, state.model.modality)
     read = time.monotonic()
     epochs, done = 1 if is_closed_form(learning) else learning.settings.epochs, itertools.count(1)
     report_progress("learning", 0, epochs)
     model, after = update_model(
-        state.model, learning, new_clips, tick=lambda: report_progress("learning", next(done), epochs)
+        state.model, learning, update, tick=lambda: report_progress("learning", next(done), epochs)
     )
     report_progress("learning", epochs, epochs)
-    counts = Counter(new_clips.labels)
+    counts = Counter(update.labels)
     new = {label: count for label, count in counts.items() if label not in learning.counts}
     report = LearnReport(
         new=new,
@@ -111,12 +113,14 @@ def updated(state: SavedModel, model: Model, labels: tuple[str, ...], learning: 
     return SavedModel(model=model, labels=labels, description=description, learning=learning)
 
 
-def nothing_usable(count: int, problems: Sequence[ClipProblem]) -> InputError:
-    """The error if none of `count` clips can be learned."""
-    shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
+def nothing_usable(count: int, problems: Sequence[ClipProblem], held_out: int = 0) -> InputError:
+    """The error if none of `count` clips can be learned; `held_out`: how many of them are held out."""
     if not count:
         return InputError("no clips are given. Give at least one")
-    return InputError(f"none of the {count} clips can be learned: {shown or 'all are held out'}")
+    reasons = [f"{problem.path}: {problem.reason}" for problem in problems[:3]]
+    if held_out:
+        reasons.insert(0, f"{held_out} are held out")
+    return InputError(f"none of the {count} clips can be learned: {'; '.join(reasons)}")
 
 
 def read_features(
@@ -151,19 +155,17 @@ def read_features(
     return usable, problems
 
 
-def read_new_features(
-    features_of: FeaturesOf,
-    clips: Sequence[Source],
-    labels: Sequence[str],
-    state: SavedModel,
-    progress: ProgressCallback,
+def new_clips(
+    usable: Usable, clips: Sequence[Source], labels: Sequence[str], state: SavedModel
 ) -> tuple[Usable, list[ClipProblem]]:
-    """Like `read_features`, without clips that the model has learned already and copies of other clips."""
-    usable, problems = read_features(features_of, clips, state, progress)
+    """Remove clips that the model has learned already, and copies of other clips, from what `read_features` returned.
+
+    Returns:
+        The remaining clips, and the removed ones with reasons.
+    """
     method = closed_form_method(learning_of(state))
     named = [(name_of(clip), label) for clip, label in zip(clips, labels, strict=True)]
-    usable, known = without_learned(method, usable, named, state)
-    return usable, [*problems, *known]
+    return without_learned(method, usable, named, state)
 
 
 def _incomplete_reason(features: ClipFeatures, parts: Sequence[Modality], allowed: int) -> str:
@@ -184,7 +186,7 @@ def learning_of(state: SavedModel) -> LearningState:
     return state.learning
 
 
-def _new_clips(
+def _update_clips(
     state: SavedModel, usable: Sequence[tuple[int, ClipFeatures]], labels: Sequence[str]
 ) -> UpdateClips:
     audio, visual, presence = joined_features([features for _, features in usable], state)
