@@ -57,8 +57,11 @@ def test_only_learned_clips_are_forgotten(method, store, tmp_path):
         (learned[:1], ["c1"], "it was learned as class 'c0'"),
         ([learned[0]] * 2, ["c0"] * 2, "given more often than it was learned"),
     ):
-        with pytest.raises(InputError, match=f"{clips[-1].clip_id}: .*{reason}.*Nothing was forgotten"):
+        with pytest.raises(
+            InputError, match=f"{clips[-1].clip_id}: .*{reason}.*Nothing was forgotten"
+        ) as error:
             recognizer.forget(clips, names)
+        assert ("--not-learned subtract" in str(error.value)) == (reason == "the model has not learned it")
         assert recognizer.snapshot() is before
     with pytest.raises(InputError, match="has not learned it"):
         recognizer.forget(other[:1], ["c0"], not_learned="skip")

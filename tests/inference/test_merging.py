@@ -272,6 +272,7 @@ def test_forget_a_class(train, avcil, capsys, tmp_path):
         ("--class", "c7"): "has no class 'c7'",
         (): "give either clips to forget or --class",
         ("x.mp4", "--class", "c0"): "give either clips",
+        ("--class", "c0", "--not-learned", "skip"): "--not-learned applies to clips",
         ("--class", "c0", "c1", "c2"): "none would be left",
     }.items():
         assert avcil("forget", run, *arguments, "--out", tmp_path / "no") == 2

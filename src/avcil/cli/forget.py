@@ -39,6 +39,8 @@ class Args:
     def __post_init__(self) -> None:
         if bool(self.clips or self.background) == bool(self.classes):
             raise InputError("give either clips to forget or --class LABEL")
+        if self.classes and self.not_learned:
+            raise InputError("--not-learned applies to clips, not to --class. Leave it out")
 
 
 def run(args: Args) -> None:

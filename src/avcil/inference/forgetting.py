@@ -24,6 +24,7 @@ UNCHECKED = (
     "the model does not record all clips that it has learned, because an earlier version trained it, or because clips "
     "were subtracted without a check. So it was not checked that each of these clips was learned"
 )
+UNKNOWN = "the model has not learned it"
 NotLearned = Literal["fail", "skip", "subtract"]
 """What to do with a clip that the model has not recorded as learned."""
 
@@ -121,16 +122,21 @@ def _reasons(
         elif found is not None:
             yield index, f"it was learned as class {state.labels[found]!r}"
         elif check:
-            yield index, "the model has not learned it"
+            yield index, UNKNOWN
 
 
 def _not_learned_message(problems: Sequence[ClipProblem]) -> str:
     shown = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[:3])
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return (
+    message = (
         f"{shown}{more}. Nothing was forgotten. Give only clips that were learned, not held-out clips, with the "
-        "classes as which they were learned. Learned clips whose features differ by rounding, because another "
-        "processor computed them, can be forgotten with avcil forget --not-learned subtract"
+        "classes as which they were learned"
+    )
+    if not any(problem.reason == UNKNOWN for problem in problems):
+        return message
+    return (
+        f"{message}. Learned clips whose features differ by rounding, because another processor computed them, can be "
+        "forgotten with avcil forget --not-learned subtract"
     )
 
 
