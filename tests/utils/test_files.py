@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,31 @@ def test_error_removes_a_new_empty_folder(tmp_path):
     with contextlib.suppress(InputError), files.folder_lock(tmp_path / "used", "learning"):
         raise InputError("no clip can be learned")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["used"]
+
+
+def test_error_in_a_removed_folder(tmp_path):
+    """The error is raised, not that the folder is missing."""
+    lock = files.folder_lock(tmp_path / "new", "learning")
+    lock.__enter__()
+    shutil.rmtree(tmp_path / "new")
+    error = InputError("no clip can be learned")
+    assert not lock.__exit__(InputError, error, None)
+
+
+def test_lock_of_a_removed_file_does_not_count(tmp_path, monkeypatch):
+    """A file that its process removes before it is locked excludes no other process."""
+    lock = fcntl.flock
+
+    def removed_first(file, operation):
+        shutil.rmtree(tmp_path / "new")
+        lock(file, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", removed_first)
+    with (
+        pytest.raises(InputError, match="another process is learning"),
+        files.folder_lock(tmp_path / "new", "learning"),
+    ):
+        pass
 
 
 def test_error_message_without_path():

@@ -239,6 +239,8 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # another process removed it between `open` and `flock`
+                raise BlockingIOError
         except BlockingIOError:
             raise InputError(
                 f"another process is {purpose} in {folder}. Wait for it to end, or choose another --out"
@@ -246,8 +248,9 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if is_new and [entry.name for entry in folder.iterdir()] == [".lock"]:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the first error is raised
+                if is_new and [entry.name for entry in folder.iterdir()] == [".lock"]:
+                    shutil.rmtree(folder)
             raise
 
 
