@@ -96,6 +96,7 @@ def test_clip_is_learned_once(method, store, tmp_path):
     copy = replace(new[0], clip_id="copy")
     report = recognizer.learn([*known[0][:2], *new, copy], [*known[1][:2], *labels, "c9"])
     assert report.new == {"c2": 8}
+    assert report.notes[:2] == ("no clip of class 'c0' was used", "no clip of class 'c9' was used")
     reasons = [problem.reason for problem in report.problems]
     assert reasons[:2] == ["the model has learned it already, as class 'c0'"] * 2
     assert reasons[2].startswith(

@@ -98,7 +98,7 @@ def learn_and_evaluate(
     progress("evaluating", 0, 1)
     after = recognizer.snapshot()
     found = {*learned.labels, *new.labels}
-    unused = [f"class {label!r} has no usable clip" for label in dict.fromkeys(labels) if label not in found]
+    unused = [f"no clip of class {label!r} was used" for label in dict.fromkeys(labels) if label not in found]
     return EvaluatedLearnReport(
         learned=replace(report, seconds_reading=reading),
         old=_scores(old, before, after),

@@ -217,7 +217,7 @@ def _incomplete_note(presence: Presence, modality: Modality) -> Iterator[str]:
 def _notes(learning: LearningState, labels: Sequence[str], counts: Counter[str]) -> Iterator[str]:
     for label in dict.fromkeys(labels):
         if not counts[label]:
-            yield f"class {label!r} has no usable clip"
+            yield f"no clip of class {label!r} was used"
         elif counts[label] == 1 and label not in learning.counts and label != BACKGROUND:
             yield f"class {label!r} has only one clip"
     if learning.settings.selection == "best" and not is_closed_form(learning):
