@@ -108,6 +108,16 @@ def test_clip_is_learned_once(method, store, tmp_path):
     assert again.learn(new, labels).extended == {"c2": 3}
 
 
+def test_subtracting_clips_that_were_not_learned(store, tmp_path):
+    """If the statistics are not those of any clips then, the error says so, and the model does not change."""
+    recognizer = trained(tmp_path, store, "blade", 2)
+    before = recognizer.snapshot()
+    clips, labels = clips_of(store, ["c0"], "test")
+    with pytest.raises(InputError, match=r"probably not learned\. Nothing was forgotten"):
+        recognizer.forget(clips, labels, not_learned="subtract")
+    assert recognizer.snapshot() is before
+
+
 def test_forgetting_a_class(store, tmp_path):
     """It is never predicted and can be learned again; for other methods, the error lists those that can forget."""
     recognizer = trained(tmp_path, store, "blade", 2)

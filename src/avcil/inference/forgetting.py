@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from avcil.data.scan import ClipProblem
-from avcil.errors import InputError
+from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import Source, name_of
 from avcil.inference.learning import FeaturesOf, learning_of, read_features, updated
 from avcil.inference.recorded_clips import clip_hashes, tensor_groups
@@ -168,7 +168,13 @@ def _solve(
     for number in reversed(range(len(state.labels))):
         if state.labels[number] not in counts:
             method.remove_class(number)
-    model = method.solve()
+    try:
+        model = method.solve()
+    except AvcilError as error:
+        raise InputError(
+            f"no model can be computed from the remaining statistics ({error}). Some of the clips were probably not "
+            "learned. Nothing was forgotten"
+        ) from error
     steps = (tuple(label for label in step if label in counts) for step in learning.steps)
     after = replace(learning, steps=tuple(filter(None, steps)), counts=counts, tensors=method.tensors())
     return updated(state, model, tuple(label for label in state.labels if label in counts), after)
