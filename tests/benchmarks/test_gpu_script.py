@@ -35,6 +35,7 @@ def run(tmp_path: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, out.read_text() if out.exists() else done.stderr
 
 
+@pytest.mark.slow
 def test_parts_write_one_table(tmp_path):
     """The parts, with an epoch of training, run in separate processes started by the shell."""
     code, table = run(tmp_path, "--only", "kernel", "epoch")

@@ -136,6 +136,7 @@ def test_invalid_folders_of_clips(arguments, message, made, avcil, capsys, tmp_p
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["saving", "exchanging", "set aside"])
 def test_kill_during_learning(moment, made, tmp_path):
     """A kill does not change the old model, and the same command works afterwards."""

@@ -60,6 +60,7 @@ def pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file) for file in site.rglob("*.html") if file.name != "404.html"}
 
 
+@pytest.mark.slow
 def test_links_within_the_site_exist(pages):
     """File and anchor of every link in the HTML exist."""
     broken = []

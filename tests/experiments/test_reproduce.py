@@ -128,6 +128,7 @@ def test_only_tensors_of_the_last_step_are_kept(undisturbed: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_interruptions_neither_lose_nor_repeat_events(undisturbed: Path, store: Path, tmp_path: Path) -> None:
     """After SIGKILL of the parent twice and Ctrl-C, finished runs are kept, no process remains, the tables
     are equal."""

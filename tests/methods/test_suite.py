@@ -160,6 +160,7 @@ def test_runs_are_deterministic(case, undisturbed, store, tmp_path):
         assert lines(tmp_path / "other")[0]["losses"] != lines(undisturbed(case))[0]["losses"]
 
 
+@pytest.mark.slow
 @each_method
 def test_killed_and_resumed_run(case, undisturbed, store, tmp_path, monkeypatch):
     """Killed in every epoch after its log line was written and resumed: no difference."""

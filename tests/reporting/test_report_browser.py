@@ -23,6 +23,7 @@ def open_page(browser, file: Path, width: int, scheme: str):
     return page, outside
 
 
+@pytest.mark.slow
 def test_page_fits_and_sorts(chromium, make_run, tmp_path):
     """No horizontal scrolling, errors or requests; class tables can be sorted in both directions."""
     runs = [

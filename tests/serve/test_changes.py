@@ -164,6 +164,7 @@ def full_disk(folder: Path, name: str) -> Iterator[list[str]]:
         yield failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "learning.safetensors", "state.json"])
 def test_full_disk(run, serve_run, other, new_clips, tmp_path, name):
     """Each change gives 507 without a path; the old model predicts, no files remain, and a second try succeeds."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gradio
 import httpx
+import pytest
 
 from avcil.serve.payload import takes_files, uploaded_file
 
@@ -245,6 +246,7 @@ def test_check_of_uploaded_files(tmp_path):
     assert uploaded_file(f"{folder}x/a", folder) is None
 
 
+@pytest.mark.slow
 def test_no_outgoing_connections(run, tmp_path):
     """A server process opens no connection and looks up no host name."""
     log = tmp_path / "connections"

@@ -180,6 +180,7 @@ def test_full_disk(run, serve_run, small_disk, new_clips):
         assert labels(served.url) == old
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_accepted_jobs(run, work, new_clips, tmp_path):
     """Exit code 0, the class is saved, new jobs get 503, and temporary folders are removed, also those of a
     killed server at the next start."""

@@ -25,6 +25,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_step", [1, 2])
 @pytest.mark.parametrize("counts", [(1, 0), (3, 1)], ids=lambda counts: f"{counts[0]} train {counts[1]} val")
 @pytest.mark.parametrize(("name", "words"), CASES, ids=[" ".join((n, *w)) for n, w in CASES])
