@@ -79,7 +79,6 @@ def _clips(args: Args) -> tuple[list, list[str]]:
     from avcil.saved_models.folder import BACKGROUND
 
     background = [(path, BACKGROUND) for path in media_files(args.background)]
-
     if any(path.suffix.lower() == ".csv" for path in args.clips):
         if len(args.clips) > 1 or background:
             raise InputError("give one clip list, or files and folders, not both")

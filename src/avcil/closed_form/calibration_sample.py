@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avcil.closed_form.learned_clips import digests, remaining
+from avcil.closed_form.learned_clips import digests, remaining, without_class
 
 
 class CalibrationSample:
@@ -56,9 +56,8 @@ class CalibrationSample:
 
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1."""
-        keep = self.labels != number
-        self.vectors, self.labels = self.vectors[keep], self.labels[keep]
-        self.labels = self.labels - (self.labels > number).long()
+        keep, self.labels = without_class(self.labels, number)
+        self.vectors = self.vectors[keep]
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save."""

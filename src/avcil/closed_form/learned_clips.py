@@ -40,6 +40,13 @@ def remaining(keys: Iterable[tuple[object, int]], removed: Iterable[tuple[object
     return torch.tensor(keep, dtype=torch.bool)
 
 
+def without_class(labels: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Which of n clips are not of class `number`, as a mask (n,), and their class numbers without this class."""
+    keep = labels != number
+    left = labels[keep]
+    return keep, left - (left > number).long()
+
+
 class LearnedClips:
     """Hashes and class numbers of n clips.
 
@@ -78,21 +85,13 @@ class LearnedClips:
 
     def remove_class(self, number: int) -> None:
         """Remove class `number`; the numbers of later classes decrease by 1."""
-        keep = self.labels != number
-        self.hashes, self.labels = self.hashes[keep], self.labels[keep]
-        self.labels = self.labels - (self.labels > number).long()
+        keep, self.labels = without_class(self.labels, number)
+        self.hashes = self.hashes[keep]
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save, in an order that does not depend on the order of learning."""
         order = sorted(range(len(self)), key=self._keys().__getitem__)
         return {"hashes": self.hashes[order], "labels": self.labels[order]}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> LearnedClips:
-        """Restore from `tensors`."""
-        learned = cls()
-        learned.add(tensors["hashes"], tensors["labels"])
-        return learned
 
     def _keys(self) -> list[tuple[int, int]]:
         return list(zip(self.hashes.tolist(), self.labels.tolist(), strict=True))

@@ -77,11 +77,7 @@ def learn_and_evaluate(
     read = features_of or recognizer.features_of
     usable, problems = read_features(read, clips, before, progress)
     if held_out is None:
-        # Among all clips, so that a clip that was held out before is held out again.
-        usable_labels = [labels[index] for index, _ in usable]
-        fraction = 0 if set(usable_labels) == {BACKGROUND} else fraction
-        selected = hold_out([clips[index] for index, _ in usable], usable_labels, fraction)
-        is_held_out = {index: is_out for (index, _), is_out in zip(usable, selected, strict=True)}
+        is_held_out = _hold_out([index for index, _ in usable], clips, labels, fraction)
     else:
         is_held_out = dict(enumerate(held_out))
     usable, known = new_clips(usable, clips, labels, before)
@@ -106,6 +102,20 @@ def learn_and_evaluate(
         held_out=new,
         problems=tuple(problems),
         notes=(*unused, *report.notes, *old.notes),
+    )
+
+
+def _hold_out(
+    usable: Sequence[int], clips: Sequence[Source], labels: Sequence[str], fraction: float
+) -> dict[int, bool]:
+    """Whether each usable clip is held out, by index.
+
+    Clips that the model has learned take part, so that a clip that was held out before is held out again.
+    """
+    usable_labels = [labels[index] for index in usable]
+    fraction = 0 if set(usable_labels) == {BACKGROUND} else fraction
+    return dict(
+        zip(usable, hold_out([clips[index] for index in usable], usable_labels, fraction), strict=True)
     )
 
 
