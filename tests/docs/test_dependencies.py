@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +78,23 @@ def test_losses_import_nothing_else() -> None:
     """They import nothing of avcil outside their package."""
     assert {o for m, others in GRAPH.items() if m.startswith("avcil.losses") for o in others
             if not o.startswith("avcil.losses")} == set()  # fmt: skip
+
+
+def test_constants_of_one_module_are_private() -> None:
+    """A constant without underscore is used in another file, or named in a docstring of its own."""
+    folders = ("src", "tests", "benchmarks", "scripts", "docs")
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".md"} and path != Path(__file__)
+    }
+    words = {path: set(re.findall(r"\b[A-Z][A-Z0-9_]*\b", text)) for path, text in texts.items()}
+    uses = Counter(word for found in words.values() for word in found)
+    unused = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in MODULES.values()
+        for name in re.findall(r"^([A-Z][A-Z0-9_]*)(?:: [^=]+)? = ", texts[path], flags=re.MULTILINE)
+        if uses[name] == 1 and f"`{name}`" not in texts[path]
+    ]
+    assert unused == []

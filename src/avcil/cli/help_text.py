@@ -20,7 +20,7 @@ import tyro
 
 from avcil.utils.options import field_notes
 
-METAVARS = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
+_METAVARS = {int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def _positional_metavar(name: str, hint: Any, metavar: str | None, *, optional: 
     bare = _bare(hint)
     if typing.get_origin(bare) is tuple:
         metavar = f"{name.upper()} ..."
-    elif bare in METAVARS or metavar in METAVARS.values():
+    elif bare in _METAVARS or metavar in _METAVARS.values():
         metavar = name.upper()
     return f"[{metavar}]" if optional and metavar else metavar
 
@@ -93,7 +93,7 @@ def _metavar(hint: Any) -> str | None:
     choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
     if isinstance(kind, type) and issubclass(kind, Enum):
         choices = tuple(member.value for member in kind)
-    metavar = "{" + ",".join(choices) + "}" if choices else METAVARS.get(kind)
+    metavar = "{" + ",".join(choices) + "}" if choices else _METAVARS.get(kind)
     return f"{metavar} ..." if metavar and Ellipsis in kinds else metavar
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from avcil.inference.explanation import Explanation
 
 Format = Literal["text", "json", "csv", "webvtt"]
-SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt", ".txt": "text"}
+_SUFFIXES: dict[str, Format] = {".json": "json", ".csv": "csv", ".vtt": "webvtt", ".txt": "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ class Args(RejectionOptions):
             raise InputError("--hop needs --window: avcil predict RUN VIDEO --window 2s --hop 0.5s")
         if self.window and self.explain:
             raise InputError("--explain is for clips and --window for timelines; give one of them")
-        if self.out and not self.format and self.out.suffix.lower() not in SUFFIXES:
-            raise InputError(f"--out {self.out}: the suffix must be {', '.join(SUFFIXES)}, or give --format")
+        if self.out and not self.format and self.out.suffix.lower() not in _SUFFIXES:
+            raise InputError(f"--out {self.out}: the suffix must be {', '.join(_SUFFIXES)}, or give --format")
         if self.output_format == "webvtt" and not self.window:
             raise InputError("the format webvtt is for timelines: give --window, such as --window 2s")
         for name in ("window", "hop"):
@@ -74,7 +74,7 @@ class Args(RejectionOptions):
     def output_format(self) -> Format:
         """The format of --out, or of what is printed without it."""
         given: Format | None = "json" if self.json else self.format
-        return given or (SUFFIXES[self.out.suffix.lower()] if self.out else "text")
+        return given or (_SUFFIXES[self.out.suffix.lower()] if self.out else "text")
 
 
 def _parse_seconds(text: str, name: str) -> float:

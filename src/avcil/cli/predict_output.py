@@ -28,7 +28,7 @@ COLUMNS = (
     "notes",
     "error",
 )
-WIDTH = 100
+_WIDTH = 100
 """Line width of wrapped text."""
 
 
@@ -94,13 +94,13 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 def _explanation_lines(table: ContributionTable) -> list[str]:
     """The contributions to a prediction as lines of text."""
     if table.missing:
-        return textwrap.wrap(table.missing, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        return textwrap.wrap(table.missing, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     rows = [(f"  {row.name}" if row.is_encoder else row.name, row) for row in table.rows]
     values = text_table(
         [[name, f"{row.value:+z7.2f}", one_line(row.remark)] for name, row in rows], names=3, indent=4
     )
     difference = f"score difference to {one_line(table.second)} {table.difference:+.2f}"
-    meaning = textwrap.wrap(table.meaning, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    meaning = textwrap.wrap(table.meaning, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     return [f"  contributions to {one_line(table.label)}, {difference}:", values, *meaning]
 
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from avcil.inference.timeline import TimelineEvent
 
 COLUMNS = ("path", "start", "end", "label", "probability", "in_distribution", "windows", "notes")
-STRIP_WIDTH = 72
+_STRIP_WIDTH = 72
 """Characters of the overview of a video."""
-MAX_LABEL_WIDTH = 24
-PALETTE = (75, 215, 78, 212, 221, 80, 210, 147)
+_MAX_LABEL_WIDTH = 24
+_PALETTE = (75, 215, 78, 212, 221, 80, 210, 147)
 """Light terminal colors for black letters."""
-LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
 
 class TimelineWriter(ResultWriter):
@@ -28,7 +28,7 @@ class TimelineWriter(ResultWriter):
 
     def __init__(self, output_format: str, out: Path | None, *, labels: Sequence[str]) -> None:
         super().__init__(output_format, out, columns=COLUMNS)
-        self._width = min(MAX_LABEL_WIDTH, max(len(one_line(label)) for label in labels))
+        self._width = min(_MAX_LABEL_WIDTH, max(len(one_line(label)) for label in labels))
         self._events: list[TimelineEvent] = []
         for kind, stream in self.streams:
             if kind == "webvtt":
@@ -96,13 +96,15 @@ def strip(events: list[TimelineEvent], *, colored: bool = False) -> list[str]:
     end = events[-1].end
     letters: dict[str, str] = {}
     line = ""
-    for column in range(STRIP_WIDTH):
-        time = (column + 0.5) * end / STRIP_WIDTH
+    for column in range(_STRIP_WIDTH):
+        time = (column + 0.5) * end / _STRIP_WIDTH
         event = next((e for e in events if e.start <= time < e.end), events[-1])
         if event.label is None or event.in_distribution is False:
             line += "."
             continue
-        line += letters.setdefault(event.label, LETTERS[len(letters)] if len(letters) < len(LETTERS) else "+")
+        line += letters.setdefault(
+            event.label, _LETTERS[len(letters)] if len(letters) < len(_LETTERS) else "+"
+        )
     legend = [f"{letter} {one_line(label)}" for label, letter in letters.items()]
     legend += [". possibly unknown"] if "." in line else []
     if colored:
@@ -115,7 +117,7 @@ def _colored(letter: str) -> str:
     """A letter on the color of its class (ECMA-48, palette of 256)."""
     if letter == ".":
         return letter
-    return f"\x1b[30;48;5;{PALETTE[LETTERS.find(letter) % len(PALETTE)]}m{letter}\x1b[0m"
+    return f"\x1b[30;48;5;{_PALETTE[_LETTERS.find(letter) % len(_PALETTE)]}m{letter}\x1b[0m"
 
 
 def timestamp(seconds: float) -> str:

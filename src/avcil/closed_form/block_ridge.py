@@ -29,18 +29,18 @@ from avcil.closed_form.residual_dof import low_rank_root, residual_dof
 from avcil.closed_form.ridge import cholesky_with_jitter
 from avcil.closed_form.symmetric import with_diagonal
 
-MIN_PENALTY, MAX_PENALTY = 1.0, 1e7
+MIN_PENALTY, _MAX_PENALTY = 1.0, 1e7
 """Range of penalties, for features with a standard deviation of about 1. Below it, with fewer clips than features, E
 and T would be differences of nearly equal numbers."""
-MAX_EVALUATIONS = 40
+_MAX_EVALUATIONS = 40
 """Maximum number of evaluations of GCV in one search; about ten are usual."""
 TOLERANCE = 2e-3
 """The search ends when all derivatives of log GCV by log penalties are below this."""
-MAX_STEP = 3.0
+_MAX_STEP = 3.0
 """Maximum change of a log penalty in one step: a factor of 20."""
-PRIOR_DIMENSIONS = 20.0
+_PRIOR_DIMENSIONS = 20.0
 """Effective dimensions of a block whose prior penalty is N; chosen on validation clips (docs/log.md)."""
-PRIOR_DEVIATION = 2.0
+_PRIOR_DEVIATION = 2.0
 """Standard deviation of the log penalty under the prior."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
@@ -108,7 +108,7 @@ def prior_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         start += size
         trace, squares = float(gram.trace()), float(gram.square().sum())
         dimensions = trace**2 / squares if squares > 0 else 1.0  # of constant features: not used
-        penalties.append(PRIOR_DIMENSIONS * max(moments.total, 1.0) / dimensions)
+        penalties.append(_PRIOR_DIMENSIONS * max(moments.total, 1.0) / dimensions)
     return penalties
 
 
@@ -136,8 +136,8 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
         difference = logs - log_centers
-        prior = float(difference.square().sum()) / (2 * PRIOR_DEVIATION**2)
-        slope = difference / PRIOR_DEVIATION**2
+        prior = float(difference.square().sum()) / (2 * _PRIOR_DEVIATION**2)
+        slope = difference / _PRIOR_DEVIATION**2
         if weight <= 0:
             return prior, slope
         value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True, root=root)
@@ -148,19 +148,19 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
 
 def _minimize(objective: Objective, start: Sequence[float], *, tolerance: float) -> list[float]:
     """Minimize over log penalties by a quasi-Newton method from `start` (B,) until all slopes are below `tolerance`."""
-    low, high = math.log(MIN_PENALTY), math.log(MAX_PENALTY)
+    low, high = math.log(MIN_PENALTY), math.log(_MAX_PENALTY)
     logs = torch.tensor(start, dtype=torch.float64).log().clamp(low, high)
     value, slope = objective(logs)
     inverse_hessian: Tensor | None = None
     evaluations = 1
-    while evaluations < MAX_EVALUATIONS:
+    while evaluations < _MAX_EVALUATIONS:
         at_bound = ((logs <= low) & (slope > 0)) | ((logs >= high) & (slope < 0))
         free = slope.masked_fill(at_bound, 0.0)
         if float(free.abs().max()) < tolerance:
             break
         direction = _direction(inverse_hessian, free, at_bound)
         length, accepted = 1.0, False
-        while evaluations < MAX_EVALUATIONS and not accepted and length > 1e-3:
+        while evaluations < _MAX_EVALUATIONS and not accepted and length > 1e-3:
             new_logs = (logs + length * direction).clamp(low, high)
             new_value, new_slope = objective(new_logs)
             accepted = new_value <= value + 1e-4 * float(slope @ (new_logs - logs))
@@ -177,7 +177,7 @@ def _direction(inverse_hessian: Tensor | None, free: Tensor, at_bound: Tensor) -
     if inverse_hessian is not None:
         direction = -(inverse_hessian @ free).masked_fill(at_bound, 0.0)
         if float(direction @ free) < 0:
-            return direction * min(1.0, MAX_STEP / float(direction.abs().max()))
+            return direction * min(1.0, _MAX_STEP / float(direction.abs().max()))
     return -free / free.abs().max()
 
 

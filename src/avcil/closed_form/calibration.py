@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-INVERSE_TEMPERATURES: tuple[float, ...] = tuple(10 ** (eighth / 8) for eighth in range(-32, 25))
+_INVERSE_TEMPERATURES: tuple[float, ...] = tuple(10 ** (eighth / 8) for eighth in range(-32, 25))
 """10^-4 to 10^3, eight values per decade."""
 
 
@@ -29,12 +29,12 @@ class Calibration:
     """
 
     def __init__(self) -> None:
-        self.losses = torch.zeros(len(INVERSE_TEMPERATURES), dtype=torch.float64)
+        self.losses = torch.zeros(len(_INVERSE_TEMPERATURES), dtype=torch.float64)
 
     @property
     def inverse_temperature(self) -> float:
         """The best s; 1 without clips."""
-        return INVERSE_TEMPERATURES[int(self.losses.argmin())] if self.losses.any() else 1.0
+        return _INVERSE_TEMPERATURES[int(self.losses.argmin())] if self.losses.any() else 1.0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Add a step: leave-one-out or held-out scores (n, C), labels (n,)."""
@@ -44,6 +44,6 @@ class Calibration:
         # Cross-entropy is a log-sum-exp minus a term that is linear in s.
         of_labels = scores.gather(1, labels[:, None]).sum()
         linear = (1 - smoothing) * of_labels + smoothing * scores.mean(dim=1).sum()
-        normalizer = torch.stack([(s * scores).logsumexp(dim=1).sum() for s in INVERSE_TEMPERATURES])
-        factors = torch.tensor(INVERSE_TEMPERATURES, dtype=torch.float64)
+        normalizer = torch.stack([(s * scores).logsumexp(dim=1).sum() for s in _INVERSE_TEMPERATURES])
+        factors = torch.tensor(_INVERSE_TEMPERATURES, dtype=torch.float64)
         self.losses = self.losses + normalizer - factors * linear

@@ -25,10 +25,10 @@ from avcil.closed_form.moments import Moments
 from avcil.closed_form.symmetric import add_product
 from avcil.errors import InputError
 
-CONSTANT = 1e-9
+_CONSTANT = 1e-9
 """A feature is constant if its standard deviation is below this fraction of its largest class mean: it is then a
 rounding error."""
-ROUNDING = 1e-12
+_ROUNDING = 1e-12
 """Differences of sums below this fraction of the sums are rounding errors and are set to 0."""
 
 
@@ -97,14 +97,14 @@ class ClassMoments(ClassCounts):
         factor = (self.counts / remaining.clamp(min=1))[:, None]
         means = batch.means + (self.means - batch.means) * factor
         largest = (self.means.abs() + batch.means.abs()) * factor
-        means = torch.where(has_clips[:, None] & (means.abs() > ROUNDING * largest), means, 0.0)
+        means = torch.where(has_clips[:, None] & (means.abs() > _ROUNDING * largest), means, 0.0)
         means = torch.where(changes[:, None], means, self.means)
         weight = torch.where(has_clips & changes, remaining * batch.counts / self.counts.clamp(min=1), 0.0)
         between = (means - batch.means) * weight.sqrt()[:, None]
         before = self.within.diagonal().clone()
         add_product(self.within, between, between, factor=-1)
         self.within -= batch.within
-        self._clear((self.within.diagonal() <= ROUNDING * before) | ~has_clips.any())
+        self._clear((self.within.diagonal() <= _ROUNDING * before) | ~has_clips.any())
         self.counts, self.means = remaining, means
 
     def merge(self, other: ClassMoments) -> None:
@@ -152,7 +152,7 @@ class ClassMoments(ClassCounts):
         add_product(gram, weighted, centered)
         deviation = (gram.diagonal() / total).clamp(min=0).sqrt()
         largest = means.abs().max(dim=0).values if self.classes else torch.zeros_like(mean)
-        varies = deviation > CONSTANT * largest
+        varies = deviation > _CONSTANT * largest
         divisor = deviation
         if sizes is not None:
             blocks = deviation.split(list(sizes))
@@ -170,7 +170,7 @@ class ClassMoments(ClassCounts):
         converted = cls.of_tensors(
             counts=moments.counts.clone(), means=moments.means(), within=moments.within_scatter()
         )
-        converted._clear(converted.within.diagonal() <= ROUNDING * moments.gram.diagonal())
+        converted._clear(converted.within.diagonal() <= _ROUNDING * moments.gram.diagonal())
         return converted
 
     def _clear(self, constant: Tensor) -> None:

@@ -47,8 +47,8 @@ Pooling = Literal["mean", "mean-deviation"]
 """Pooling of visual tokens over T and S: the mean, or mean and standard deviation."""
 Activation = Literal["relu", "gelu", "tanh", "fourier", "none"]
 """phi; `fourier` is sqrt(2 / M) cos(.), which approximates a Gaussian kernel; `none`: h = z, no projection."""
-MIN_DEVIATION = 1e-6
-MEDIAN_CLIPS = 1000
+_MIN_DEVIATION = 1e-6
+_MEDIAN_CLIPS = 1000
 """Maximum number of clips for the median distance, if the constants of the encoder are not used."""
 
 
@@ -126,11 +126,11 @@ class Embedding:
         elif config.normalize in STANDARDIZING:
             joined = torch.cat(parts, dim=1)
             deviation = joined.std(dim=0, correction=0)
-            varies = deviation > MIN_DEVIATION
+            varies = deviation > _MIN_DEVIATION
             tensors["mean"] = joined.mean(dim=0)
             tensors["inverse_deviation"] = torch.where(
                 varies,
-                1 / deviation.clamp(min=MIN_DEVIATION),
+                1 / deviation.clamp(min=_MIN_DEVIATION),
                 1.0 if config.normalize == "all-clips" else 0.0,
             )
         new = cls(config, widths, tensors)
@@ -244,7 +244,7 @@ def _median_distance(points: Tensor) -> float:
     """
     # Sorting makes the choice independent of the order of the clips.
     order = points.sum(dim=1).argsort()
-    chosen = points[order[torch.linspace(0, len(points) - 1, min(len(points), MEDIAN_CLIPS)).long()]]
+    chosen = points[order[torch.linspace(0, len(points) - 1, min(len(points), _MEDIAN_CLIPS)).long()]]
     distances = torch.pdist(chosen)
     distances = distances[distances > 0]
     return float(distances.median()) if len(distances) else 1.0

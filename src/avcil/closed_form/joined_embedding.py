@@ -26,10 +26,10 @@ from avcil.utils.tensor_names import add_prefix, strip_prefix
 
 Block = tuple[EmbeddingConfig, tuple[int, ...]]
 """An embedding and the indices of the vectors (see `pool`) that it uses."""
-MAX_BLOCKS = 64
-CHUNK = 1024
+_MAX_BLOCKS = 64
+_CHUNK = 1024
 """Clips that are embedded together."""
-FIRST_STEP_NOTE = (
+_FIRST_STEP_NOTE = (
     "features are scaled with the clips of the first step, so the model depends on the order of the classes"
 )
 
@@ -69,12 +69,12 @@ class JoinedEmbedding:
     def notes(self) -> tuple[str, ...]:
         """Notes for the user."""
         scales = {block.config.normalize for block, _ in self.blocks}
-        return (FIRST_STEP_NOTE,) if scales & set(FROM_FIRST_STEP) else ()
+        return (_FIRST_STEP_NOTE,) if scales & set(FROM_FIRST_STEP) else ()
 
     def of_block(self, number: int, parts: tuple[Tensor, ...]) -> Tensor:
         """h of one block (B, M_b)."""
         embedding, at = self.blocks[number]
-        chunks = zip(*(parts[i].split(CHUNK) for i in at), strict=True)
+        chunks = zip(*(parts[i].split(_CHUNK) for i in at), strict=True)
         return torch.cat([embedding(chunk) for chunk in chunks])
 
     def __call__(self, parts: tuple[Tensor, ...]) -> Tensor:
@@ -99,13 +99,13 @@ class JoinedEmbedding:
         Raises:
             InputError: They are invalid or inconsistent.
         """
-        if not isinstance(config, list) or not 1 <= len(config) <= MAX_BLOCKS:
-            raise InputError(f"the embedding must be a list of 1 to {MAX_BLOCKS} blocks")
+        if not isinstance(config, list) or not 1 <= len(config) <= _MAX_BLOCKS:
+            raise InputError(f"the embedding must be a list of 1 to {_MAX_BLOCKS} blocks")
         blocks, used = [], set()
         for number, block in enumerate(config):
             block_tensors = strip_prefix(str(number), tensors)
             used |= set(add_prefix(str(number), block_tensors))
-            at = checks.whole_numbers(block, "at", most=MAX_BLOCKS)
+            at = checks.whole_numbers(block, "at", most=_MAX_BLOCKS)
             blocks.append((Embedding.from_config(checks.entry(block, "embedding"), block_tensors), tuple(at)))
         checks.no_others(tensors, used)
         new = cls(blocks)

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from avcil.closed_form.moments import Moments
 
-PRIOR_CLIPS = 10.0
+_PRIOR_CLIPS = 10.0
 """Weight of the prior value of psi, in clips beyond the first of each class."""
-FACTOR = 2.0
+_FACTOR = 2.0
 """Factor of the moment estimate. The traces weight all features equally; the discriminant gives more weight to
 discriminative features, whose psi is larger. Chosen on validation clips (docs/log.md)."""
-MAX_PSI = 10.0
+_MAX_PSI = 10.0
 """Upper bound of the estimate; the average is then hardly shrunk."""
-FULL_VARIANCE = 0.25
+_FULL_VARIANCE = 0.25
 """A feature counts fully if its variance is at least this fraction of the typical one (docs/log.md)."""
 
 
@@ -48,7 +48,7 @@ def variance_share(variances: Tensor, typical_deviation: Tensor | None) -> Tenso
     """
     if typical_deviation is None:
         return torch.ones_like(variances)
-    return (variances / (FULL_VARIANCE * typical_deviation.square())).clamp(max=1.0)
+    return (variances / (_FULL_VARIANCE * typical_deviation.square())).clamp(max=1.0)
 
 
 def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]) -> list[float]:
@@ -77,8 +77,8 @@ def mean_variance(moments: Moments, sizes: Sequence[int], prior: Sequence[float]
         within_variance = float(block_within.sum()) / within_dof
         between_variance = float(block_between.sum()) / (classes - 1)
         ratio = between_variance / within_variance if within_variance > 0 else float("inf")
-        estimate = min(max(FACTOR * (ratio - 1) / mean_count, 0.0), MAX_PSI)
-        psi.append((within_dof * estimate + PRIOR_CLIPS * prior_psi) / (within_dof + PRIOR_CLIPS))
+        estimate = min(max(_FACTOR * (ratio - 1) / mean_count, 0.0), _MAX_PSI)
+        psi.append((within_dof * estimate + _PRIOR_CLIPS * prior_psi) / (within_dof + _PRIOR_CLIPS))
     return psi
 
 

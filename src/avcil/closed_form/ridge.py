@@ -30,7 +30,7 @@ from avcil.errors import AvcilError
 
 RIDGES: tuple[float, ...] = tuple(10 ** (half / 2) for half in range(-8, 13))
 """Candidate penalties: 10^-4 to 10^6, two per decade."""
-RANK_TOLERANCE = 1e-12
+_RANK_TOLERANCE = 1e-12
 """Eigenvalues below this fraction of the largest one are rounding errors."""
 MAX_JITTER = 1e-4
 """Relative to the mean diagonal element."""
@@ -97,7 +97,7 @@ class RidgePath:
 
     def _fit_parts(self) -> None:
         """Terms of GCV by eigenvector, which avoids cancellation for small lambda."""
-        is_nonzero = self.values > RANK_TOLERANCE * self.values.max()
+        is_nonzero = self.values > _RANK_TOLERANCE * self.values.max()
         self._nonzero_values = self.values[is_nonzero]
         self._explained = (self.projected[is_nonzero] ** 2).sum(dim=1) / self._nonzero_values
         self._null_dimensions = max(self.total - int(is_nonzero.sum()), 0.0)

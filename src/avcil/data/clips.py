@@ -23,9 +23,9 @@ from avcil.utils.input_files import read_text
 from avcil.utils.listing import quoted
 
 SPLITS = ("train", "val", "test")
-REQUIRED = ("path", "label", "split")
-OPTIONAL = ("start", "end", "clip_id")
-MAX_LIST_BYTES = 256 << 20
+_REQUIRED = ("path", "label", "split")
+_OPTIONAL = ("start", "end", "clip_id")
+_MAX_LIST_BYTES = 256 << 20
 """Maximum size of a clip list, enough for a million clips."""
 MAX_LABEL_LENGTH = 1000
 """Maximum number of characters of a class name, also in saved models."""
@@ -130,7 +130,7 @@ def read_clips(path: Path) -> list[Clip]:
         raise InputError(
             f"{path} is a folder, not a clip list; make one with: avcil scan {path} --out clips.csv"
         )
-    text = read_text(path, limit=MAX_LIST_BYTES)
+    text = read_text(path, limit=_MAX_LIST_BYTES)
     reader = csv.DictReader(
         io.StringIO(text, newline=""), strict=True
     )  # keeps line ends inside quoted fields
@@ -166,8 +166,8 @@ def _named(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str | 
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
-    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
-    missing = [name for name in REQUIRED if name not in columns]
+    unknown = [name for name in columns if name not in _REQUIRED + _OPTIONAL]
+    missing = [name for name in _REQUIRED if name not in columns]
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if missing or unknown or twice:
         raise InputError(
@@ -180,14 +180,14 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
 
 
 def _clip_of_row(row: dict[str, str | None], where: str, folder: Path) -> Clip:
-    if None in row or any(row.get(name) is None for name in REQUIRED):
+    if None in row or any(row.get(name) is None for name in _REQUIRED):
         raise InputError(
             f"{where}: the number of fields differs from the header; quote fields that contain commas"
         )
     start, end = (_seconds(row.get(name), name, where) for name in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise InputError(f"{where}: end ({end:g} s) must be after start ({start or 0.0:g} s)")
-    path, label, split = (str(row[name]) for name in REQUIRED)
+    path, label, split = (str(row[name]) for name in _REQUIRED)
     if not path:
         raise InputError(f"{where}: the path is empty")
     if not label.strip():
@@ -216,7 +216,7 @@ def _seconds(text: str | None, name: str, where: str) -> float | None:
 
 def write_clips(path: Path, clips: Sequence[Clip]) -> None:
     """Write a clip list atomically, with absolute paths."""
-    rows = [[*REQUIRED, *OPTIONAL]]
+    rows = [[*_REQUIRED, *_OPTIONAL]]
     for clip in clips:
         segment = ["" if value is None else repr(value) for value in (clip.start, clip.end)]
         rows.append([str(clip.path.absolute()), clip.label, clip.split, *segment, clip.clip_id])

@@ -16,7 +16,7 @@ from pathlib import Path
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 
-SHOWN = 3
+_SHOWN = 3
 HEAD = 1 << 16
 """Bytes that are compared first; only files with the same beginning are read completely."""
 
@@ -103,8 +103,8 @@ def _overlapping(group: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
 
 
 def _shown(pairs: Sequence[tuple[Clip, Clip]]) -> str:
-    texts = [f"{a.path} ({a.split}) and {b.path} ({b.split})" for a, b in pairs[:SHOWN]]
-    return "; ".join(texts) + (f"; and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else "")
+    texts = [f"{a.path} ({a.split}) and {b.path} ({b.split})" for a, b in pairs[:_SHOWN]]
+    return "; ".join(texts) + (f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
 
 
 def _groups(keys: Iterable[tuple[Hashable | None, Clip]]) -> list[list[Clip]]:

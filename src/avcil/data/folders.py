@@ -12,7 +12,7 @@ from typing import Literal
 from avcil.errors import InputError
 
 Layout = Literal["class", "split"]
-SPLIT_FOLDERS = {
+_SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -22,7 +22,7 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-MAX_SHOWN_LENGTH = 160
+_MAX_SHOWN_LENGTH = 160
 _SUFFIXES = (
     ".3g2 .3gp .aac .aif .aiff .amr .asf .avi .divx .dv .f4v .flac .flv .gif .m1v .m2ts .m2v .m4a .m4v .mka "
     ".mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .mxf .nut .oga .ogg .ogv .opus .rm .rmvb .ts .vob .wav .weba "
@@ -84,7 +84,7 @@ def shown_path(path: Path) -> str:
     text = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(path)
     )
-    return text if len(text) <= MAX_SHOWN_LENGTH else f"...{text[-MAX_SHOWN_LENGTH:]}"
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"...{text[-_MAX_SHOWN_LENGTH:]}"
 
 
 def check_folder(folder: Path, expected: str) -> None:
@@ -151,7 +151,7 @@ def split_folders(
         InputError: The layout is ambiguous, or `layout` does not fit the folders.
     """
     top = sorted({path.parts[0] for path in media if len(path.parts) > 1})
-    named = {name: SPLIT_FOLDERS[name.lower()] for name in top if name.lower() in SPLIT_FOLDERS}
+    named = {name: _SPLIT_FOLDERS[name.lower()] for name in top if name.lower() in _SPLIT_FOLDERS}
     if layout == "class" or not named:
         if layout == "split":
             raise InputError(f"--layout split: {folder} has no folder named train with media files")

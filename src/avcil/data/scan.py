@@ -34,8 +34,8 @@ from avcil.utils.text_table import text_table
 if TYPE_CHECKING:
     from avcil.media import MediaInfo
 
-CLASS_FOLDERS = "a folder with one subfolder of clips per class"
-SHOWN = 10
+_CLASS_FOLDERS = "a folder with one subfolder of clips per class"
+_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,12 @@ class ScanResult:
         counts = Counter((clip.label, clip.split) for clip in self.clips)
         totals = Counter(clip.split for clip in self.clips)
         rows = [
-            [one_line(label), *(counts[label, split] for split in SPLITS)] for label in classes[: 6 * SHOWN]
+            [one_line(label), *(counts[label, split] for split in SPLITS)] for label in classes[: 6 * _SHOWN]
         ]
         total = ["total", *(totals[split] for split in SPLITS)]
         lines = text_table([*rows, total], ["class", *SPLITS], indent=2).splitlines()
-        if len(classes) > 6 * SHOWN:
-            lines.insert(-1, f"  and {len(classes) - 6 * SHOWN} more classes")
+        if len(classes) > 6 * _SHOWN:
+            lines.insert(-1, f"  and {len(classes) - 6 * _SHOWN} more classes")
         return lines
 
 
@@ -101,10 +101,10 @@ def listed(title: str, problems: Sequence[ClipProblem]) -> Iterator[str]:
     if not problems:
         return
     yield f"{title}: {len(problems)}"
-    for problem in problems[:SHOWN]:
+    for problem in problems[:_SHOWN]:
         yield f"  {shown_path(problem.path)}: {one_line(problem.reason)}"
-    if len(problems) > SHOWN:
-        yield f"  and {len(problems) - SHOWN} more"
+    if len(problems) > _SHOWN:
+        yield f"  and {len(problems) - _SHOWN} more"
 
 
 def scan(
@@ -134,7 +134,7 @@ def scan(
     folder = Path(folder)
     _check_arguments(folder, val_fraction, test_fraction, seed)
     tree = walk(folder)
-    media, ignored = media_of(folder, tree, CLASS_FOLDERS)
+    media, ignored = media_of(folder, tree, _CLASS_FOLDERS)
     splits, notes = split_folders(folder, media, layout)
     found, problems = _clips_of(folder, media, splits)
     found, copies = leave_out_copies(found, is_drawn=not splits)
@@ -173,7 +173,7 @@ def _nothing_usable(folder: Path, problems: Sequence[ClipProblem]) -> InputError
 
 
 def _check_arguments(folder: Path, val_fraction: float, test_fraction: float, seed: int) -> None:
-    check_folder(folder, CLASS_FOLDERS)
+    check_folder(folder, _CLASS_FOLDERS)
     if not (0 <= val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
         raise InputError(
             f"--val-fraction must be 0 or more, --test-fraction above 0, and their sum below 1; not "

@@ -21,7 +21,7 @@ from avcil.utils.csv_files import read_rows
 from avcil.utils.files import read_json
 from avcil.utils.listing import quoted
 
-EXPECTED_FORMAT = (
+_EXPECTED_FORMAT = (
     'a JSON list of lists of class names, [["cat", "dog"], ["bell"]], or a CSV file with one row per step'
 )
 
@@ -123,9 +123,9 @@ class Benchmark:
             rows = read_rows(path, strict=True)
             steps = [[label.strip() for label in row if label.strip()] for row in rows if any(row)]
         else:
-            raise InputError(f"the steps file {path} must end in .json or .csv: {EXPECTED_FORMAT}")
+            raise InputError(f"the steps file {path} must end in .json or .csv: {_EXPECTED_FORMAT}")
         if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
-            raise InputError(f"{path} does not contain steps; expected is {EXPECTED_FORMAT}")
+            raise InputError(f"{path} does not contain steps; expected is {_EXPECTED_FORMAT}")
         return cls.from_steps(
             [[_class_name(label, path) for label in step] for step in steps], name=path.stem
         )
@@ -192,7 +192,7 @@ def _class_name(value: Any, path: Path) -> str:
     if not isinstance(value, str):
         raise InputError(
             f"{path}: {json.dumps(value)} is not a class name. Put names in quotes, exactly as the folders of the "
-            f"classes are named; expected is {EXPECTED_FORMAT}"
+            f"classes are named; expected is {_EXPECTED_FORMAT}"
         )
     return value
 

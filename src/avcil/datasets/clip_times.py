@@ -16,9 +16,9 @@ from avcil.utils.csv_files import read_rows
 
 CLIP_SECONDS = 10.0
 """Length of the clips of AVE, Kinetics and VGGSound; those at the end of a video may be shorter."""
-MAX_FILE_BYTES = 256 << 20
+_MAX_FILE_BYTES = 256 << 20
 """Bytes of a file with times; Kinetics-700 and AudioSet have less than 100 MB."""
-EXPECTED = (
+_EXPECTED = (
     "the CSV of Kinetics (columns youtube_id, time_start, time_end) or of AudioSet's segments (lines "
     "`YTID, start_seconds, end_seconds, positive_labels`)"
 )
@@ -48,7 +48,7 @@ def clip_times(clip_ids: Iterable[str], file: Path | None = None) -> Times:
     if not times_of_file:
         raise InputError(
             f"{file} (--times) lists no video whose time is needed. The ids of VGGSound contain their times; for "
-            f"other benchmarks, give {EXPECTED}"
+            f"other benchmarks, give {_EXPECTED}"
         )
     return times | times_of_file
 
@@ -62,8 +62,8 @@ def _read_times(file: Path, videos: Set[str]) -> Times:
     """The times of these videos; of several lines for one video, the first counts."""
     times: Times = {}
     columns = (0, 1, 2)
-    expected = f"Expected for --times is {EXPECTED}"
-    for row in read_rows(file, limit=MAX_FILE_BYTES, expected=expected, skipinitialspace=True):
+    expected = f"Expected for --times is {_EXPECTED}"
+    for row in read_rows(file, limit=_MAX_FILE_BYTES, expected=expected, skipinitialspace=True):
         if "youtube_id" in row:
             columns = _column_positions(row, file)
         elif row and not row[0].startswith("#"):
@@ -76,7 +76,7 @@ def _read_times(file: Path, videos: Set[str]) -> Times:
 def _column_positions(header: Sequence[str], file: Path) -> tuple[int, int, int]:
     lacking = [name for name in ("time_start", "time_end") if name not in header]
     if lacking:
-        raise InputError(f"{file} (--times) has no column {' and '.join(lacking)}. Expected is {EXPECTED}")
+        raise InputError(f"{file} (--times) has no column {' and '.join(lacking)}. Expected is {_EXPECTED}")
     return header.index("youtube_id"), header.index("time_start"), header.index("time_end")
 
 
@@ -88,6 +88,6 @@ def _cells(row: Sequence[str], positions: tuple[int, int, int], file: Path) -> t
     if not (0 <= start < end < math.inf and len(video) == VIDEO_ID):
         raise InputError(
             f"{file} (--times): the line {','.join(row)[:120]!r} does not give a video id with its times. Expected "
-            f"is {EXPECTED}"
+            f"is {_EXPECTED}"
         )
     return video, start, end

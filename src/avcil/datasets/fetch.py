@@ -14,9 +14,9 @@ from avcil.errors import InputError
 from avcil.utils.download import RetryPolicy, download
 from avcil.utils.files import file_sha256, write_atomically
 
-COMMIT = "430c7044324cdc8d4ae9e8e1ede69a30a1891b71"
+_COMMIT = "430c7044324cdc8d4ae9e8e1ede69a30a1891b71"
 """The commit of the release from which the split files are taken; its last commit, 6dd105d, has the same files."""
-BASE_URL = f"https://raw.githubusercontent.com/weiguoPian/AV-CIL_ICCV2023/{COMMIT}/data"
+_BASE_URL = f"https://raw.githubusercontent.com/weiguoPian/AV-CIL_ICCV2023/{_COMMIT}/data"
 
 
 def cache_folder() -> Path:
@@ -31,7 +31,7 @@ def fetch_splits(
     *,
     copy: Path | None = None,
     cache: Path | None = None,
-    base_url: str = BASE_URL,
+    base_url: str = _BASE_URL,
     retry: RetryPolicy | None = None,
 ) -> Path:
     """Put the split files into the cache.

@@ -22,10 +22,10 @@ from avcil.errors import InputError
 if TYPE_CHECKING:
     from avcil.media import MediaInfo
 
-EXPECTED = "the folder with the videos of the data set"
-MIN_CLIP_SECONDS, MAX_CLIP_SECONDS = CLIP_SECONDS - 2, CLIP_SECONDS + 2
+_EXPECTED = "the folder with the videos of the data set"
+_MIN_CLIP_SECONDS, _MAX_CLIP_SECONDS = CLIP_SECONDS - 2, CLIP_SECONDS + 2
 """Seconds outside of which a file probably is not one clip of the data set. A truncated file must have this minimum."""
-MIN_PART_SECONDS = 1.0
+_MIN_PART_SECONDS = 1.0
 """Seconds of a clip that a whole video must contain: clips at its end are shorter."""
 
 Segment = tuple[float | None, float | None]
@@ -84,10 +84,10 @@ def scan_benchmark(
         InputError: If the folder is missing, has no media file, or no file name has an id of the benchmark.
     """
     folder = Path(folder)
-    check_folder(folder, EXPECTED)
+    check_folder(folder, _EXPECTED)
     known_times = clip_times(benchmark.clips, times)
     tree = walk(folder)
-    media, ignored = media_of(folder, tree, EXPECTED)
+    media, ignored = media_of(folder, tree, _EXPECTED)
     labels = {clip_id: clip.label for clip_id, clip in benchmark.clips.items()}
     matching = match_files(labels, filter(is_text, media), known_times)
     if not matching.candidates:
@@ -196,9 +196,9 @@ class _Selection:
         if isinstance(info, str):
             return info
         time = None if file.name.start is not None else self.times.get(clip_id)  # else not a whole video
-        if time is not None and info.duration > MAX_CLIP_SECONDS:
+        if time is not None and info.duration > _MAX_CLIP_SECONDS:
             return _part_of_video(time, info)
-        if info.is_truncated and info.duration < MIN_CLIP_SECONDS:
+        if info.is_truncated and info.duration < _MIN_CLIP_SECONDS:
             return f"truncated: {'; '.join(info.problems)}"
         if time is None:
             return None, None
@@ -211,17 +211,17 @@ class _Selection:
 def _part_of_video(time: tuple[float, float], info: MediaInfo) -> Segment | str:
     """The part of a whole video that is a clip, or why the file does not contain it."""
     start, end = time
-    if info.duration < start + (MIN_CLIP_SECONDS if info.is_truncated else MIN_PART_SECONDS):
+    if info.duration < start + (_MIN_CLIP_SECONDS if info.is_truncated else _MIN_PART_SECONDS):
         what = f"it lasts {info.duration:.1f} s, but the clip begins at {start:g} s of its video"
         return f"truncated: {what}" if info.is_truncated else what
     return start, end if end < info.duration else None
 
 
 def _length_remark(info: MediaInfo, *, is_part: bool) -> Iterator[str]:
-    if is_part or MIN_CLIP_SECONDS <= info.duration <= MAX_CLIP_SECONDS:
+    if is_part or _MIN_CLIP_SECONDS <= info.duration <= _MAX_CLIP_SECONDS:
         return
     yield f"it lasts {info.duration:.1f} s; the clips of the data set last {CLIP_SECONDS:g} s" + (
         ". If it is the whole video, give the times of the clips with --times"
-        if info.duration > MAX_CLIP_SECONDS
+        if info.duration > _MAX_CLIP_SECONDS
         else ""
     )

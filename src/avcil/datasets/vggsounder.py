@@ -24,8 +24,8 @@ URL = (
 """Version 1.0, clips with background music left out, as in the project's default evaluation."""
 SHA256 = "400979ea3dee34bed145d3fd96966e16689352df63b645c4730caf8eb2cacb06"
 COLUMNS = ("video_id", "label", "modality")
-MODALITIES = {"A": ("audible",), "V": ("visible",), "AV": ("audible", "visible")}
-CUT_NAMES = {"subway, metro, underground": "subway, metr"}
+_MODALITIES = {"A": ("audible",), "V": ("visible",), "AV": ("audible", "visible")}
+_CUT_NAMES = {"subway, metro, underground": "subway, metr"}
 """Class names of VGGSound that are cut in the release of AV-CIL."""
 
 Annotations = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -70,12 +70,12 @@ def read_annotations(path: Path) -> Annotations:
     """
     labels: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     for where, (clip_id, label, modality) in read_columns(path, COLUMNS, expected=_EXPECTED):
-        if not clip_id or not label or modality not in MODALITIES:
+        if not clip_id or not label or modality not in _MODALITIES:
             raise InputError(
-                f"{where}: a clip id, a label and a modality ({', '.join(MODALITIES)}) are "
+                f"{where}: a clip id, a label and a modality ({', '.join(_MODALITIES)}) are "
                 f"expected, not {clip_id!r:.40}, {label!r:.40} and {modality!r:.10}"
             )
-        labels[clip_id][CUT_NAMES.get(label, label)] = MODALITIES[modality]
+        labels[clip_id][_CUT_NAMES.get(label, label)] = _MODALITIES[modality]
     return dict(labels)
 
 

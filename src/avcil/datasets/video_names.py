@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 VIDEO_ID = 11
 """Characters of a YouTube id."""
-SHORTEST_MILLISECONDS = 1000
+_SHORTEST_MILLISECONDS = 1000
 """END - START from which both are milliseconds: no clip of the data sets lasts this many seconds."""
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -75,6 +75,6 @@ def read_video_name(stem: str) -> Iterator[VideoName]:
 def _seconds(start: str | None, end: str | None) -> float | None:
     if start is None:
         return None
-    if end is not None and float(end) - float(start) >= SHORTEST_MILLISECONDS:
+    if end is not None and float(end) - float(start) >= _SHORTEST_MILLISECONDS:
         return float(start) / 1000
     return float(start)

@@ -15,7 +15,7 @@ from typing import Any
 from avcil.doctor.checks import find_checks
 from avcil.doctor.examination import print_report, run_check
 
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "", None)
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", "", None)
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -26,7 +26,7 @@ def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         host = arguments[1][0]
     else:
         return
-    if host not in THIS_MACHINE:
+    if host not in _THIS_MACHINE:
         raise ConnectionRefusedError(f"avcil doctor contacts no other machine, so not {host}")
 
 

@@ -16,13 +16,13 @@ from avcil.doctor.result import CheckResult
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHAPE = (4, 3, 16, 32)
+_SHAPE = (4, 3, 16, 32)
 """B, T, S, D"""
 TOLERANCE = 1e-4
 """In float32, relative to the largest number; 1e-6 is usual."""
 BF16_TOLERANCE = 2e-2
 """bfloat16 has 8 significant bits."""
-SIDE = 512
+_SIDE = 512
 """Rows and columns of the matrices that are multiplied."""
 
 
@@ -106,7 +106,7 @@ def product_errors(device: str) -> tuple[float, float]:
 
     torch.backends.cuda.matmul.allow_tf32 = False
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(SIDE, SIDE, generator=generator, dtype=torch.float64) for _ in range(2))
+    left, right = (torch.randn(_SIDE, _SIDE, generator=generator, dtype=torch.float64) for _ in range(2))
     expected = left @ right
 
     def error(dtype: torch.dtype) -> float:
@@ -121,8 +121,8 @@ def _attention_error(device: str) -> float:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    clips, _, _, width = SHAPE
-    shapes = (SHAPE, (width, width), (width,), (clips, width))
+    clips, _, _, width = _SHAPE
+    shapes = (_SHAPE, (width, width), (width,), (clips, width))
     tokens, weight, bias, query = (torch.randn(s, generator=generator).to(device) for s in shapes)
 
     def values(function: Callable[..., Tensor]) -> list[Tensor]:

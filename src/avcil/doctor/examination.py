@@ -15,10 +15,10 @@ from avcil.doctor.checks import Check
 from avcil.doctor.result import CheckResult
 from avcil.errors import AvcilError
 
-MAX_PROCESSES = 2
+_MAX_PROCESSES = 2
 """Processes at the same time; each needs memory for PyTorch."""
-REINSTALL = "reinstall the package of that file (pip install --force-reinstall --no-deps NAME)"
-REPORT = "please report it, with the output of: avcil doctor --json"
+_REINSTALL = "reinstall the package of that file (pip install --force-reinstall --no-deps NAME)"
+_REPORT = "please report it, with the output of: avcil doctor --json"
 
 
 def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
@@ -38,7 +38,7 @@ def print_report(checks: Sequence[Check], *, as_json: bool = False) -> int:
 
 def _examine(checks: Sequence[Check]) -> Iterator[CheckResult]:
     """The results of all checks, in their order."""
-    with ThreadPoolExecutor(MAX_PROCESSES) as pool:
+    with ThreadPoolExecutor(_MAX_PROCESSES) as pool:
         futures = {
             check.name: pool.submit(run_in_subprocess, check) for check in checks if check.in_subprocess
         }
@@ -94,7 +94,7 @@ def _failed(check: Check, detail: str) -> CheckResult:
     if "ModuleNotFoundError" in detail:
         advice = "install what is missing above"
     else:
-        advice = f"{REINSTALL}; else {REPORT}" if "crashed with" in detail else REPORT
+        advice = f"{_REINSTALL}; else {_REPORT}" if "crashed with" in detail else _REPORT
     return CheckResult(
         status="broken", name=check.name, detail=detail, advice=advice, required=check.required
     )

@@ -15,9 +15,9 @@ from avcil.doctor.result import CheckResult, pass_or_fail
 from avcil.errors import AvcilError
 from avcil.utils.cores import available_cores
 
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The bytes of memory that a container may use, or "max"."""
-SMALL_MEMORY = 2 * 2**30
+_SMALL_MEMORY = 2 * 2**30
 MIN_FREE = 2**30
 """Bytes of disk; the features of 1000 clips of VideoMAE take 2.4 GB."""
 
@@ -28,10 +28,10 @@ def machine() -> Iterator[CheckResult]:
 
     cores, threads = available_cores(), torch.get_num_threads()
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
+    limit = _CONTAINER_LIMIT.read_text().strip() if _CONTAINER_LIMIT.exists() else "max"
     memory = total if limit == "max" else min(total, int(limit))
     advice = []
-    if memory < SMALL_MEMORY:
+    if memory < _SMALL_MEMORY:
         advice.append("little memory: use avcil extract --workers 1 and small batches")
     if threads > cores:
         advice.append(f"set OMP_NUM_THREADS={cores}: more threads than cores wait for each other")

@@ -13,26 +13,26 @@ import numpy as np
 
 from avcil.doctor.result import CheckResult, pass_or_fail
 
-FRAMES, FPS, RATE, TONE = 32, 32.0, 16_000, 440.0
+_FRAMES, _FPS, _RATE, _TONE = 32, 32.0, 16_000, 440.0
 """Number of frames, frames per second, audio samples per second, frequency in Hz."""
-MIN_PSNR = 30.0
+_MIN_PSNR = 30.0
 """Decibels; about 36 are usual."""
-MAX_TONE_ERROR = 5.0
+_MAX_TONE_ERROR = 5.0
 """Hz."""
-ENCODERS = {
+_ENCODERS = {
     "patch-motion": "visual",
     "efficientnet-lite0": "visual",
     "log-mel": "audio",
     "yamnet": "audio",
 }
-SMALL = {
+_SMALL = {
     "hidden_size": 24,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "intermediate_size": 32,
     "patch_size": 16,
 }
-TRANSFORMERS = {
+_TRANSFORMERS = {
     "visual": ("VideoMAE", {"image_size": 32, "num_frames": 4}),
     "audio": ("AST", {"num_mel_bins": 128, "max_length": 128}),
 }
@@ -40,11 +40,11 @@ TRANSFORMERS = {
 
 def clip() -> tuple[np.ndarray, np.ndarray]:
     """Frames (F, H, W, 3) uint8, and the waveform (N,) float32 of the same length in time."""
-    frames = np.full((FRAMES, 72, 96, 3), 40, dtype=np.uint8)
+    frames = np.full((_FRAMES, 72, 96, 3), 40, dtype=np.uint8)
     for t, frame in enumerate(frames):
         frame[24:48, 2 * t : 2 * t + 24] = (230, 180, 60)
-    seconds = np.arange(int(FRAMES / FPS * RATE)) / RATE
-    return frames, (0.3 * np.sin(2 * np.pi * TONE * seconds)).astype(np.float32)
+    seconds = np.arange(int(_FRAMES / _FPS * _RATE)) / _RATE
+    return frames, (0.3 * np.sin(2 * np.pi * _TONE * seconds)).astype(np.float32)
 
 
 def decoding() -> Iterator[CheckResult]:
@@ -54,25 +54,26 @@ def decoding() -> Iterator[CheckResult]:
     frames, waveform = clip()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        write_video(path, frames, FPS, waveform=waveform, sample_rate=RATE)
-        read = read_clip(path, frames=FRAMES, sample_rate=RATE)
+        write_video(path, frames, _FPS, waveform=waveform, sample_rate=_RATE)
+        read = read_clip(path, frames=_FRAMES, sample_rate=_RATE)
     passed, detail = False, "; ".join(read.problems)
     if read.frames is not None and read.waveform is not None:
         mean_error = np.mean((frames.astype(np.float64) - read.frames) ** 2)
         psnr = 10 * np.log10(255**2 / max(mean_error, 1e-9))
         spectrum = np.abs(np.fft.rfft(read.waveform * np.hanning(len(read.waveform))))
-        tone = np.fft.rfftfreq(len(read.waveform), 1 / RATE)[spectrum.argmax()]
-        passed = psnr >= MIN_PSNR and abs(tone - TONE) <= MAX_TONE_ERROR
+        tone = np.fft.rfftfreq(len(read.waveform), 1 / _RATE)[spectrum.argmax()]
+        passed = psnr >= _MIN_PSNR and abs(tone - _TONE) <= _MAX_TONE_ERROR
         detail = (
-            f"H.264 and AAC written and read: {len(read.frames)} frames, PSNR {psnr:.0f} dB (at least {MIN_PSNR:.0f}); "
-            f"{len(read.waveform) / RATE:.2f} s of audio, tone of {tone:.0f} Hz ({TONE:.0f} written)"
+            f"H.264 and AAC written and read: {len(read.frames)} frames, "
+            f"PSNR {psnr:.0f} dB (at least {_MIN_PSNR:.0f}); "
+            f"{len(read.waveform) / _RATE:.2f} s of audio, tone of {tone:.0f} Hz ({_TONE:.0f} written)"
         )
     yield pass_or_fail("decode", passed, detail, advice="pip install --force-reinstall --no-deps av")
 
 
 def encoders() -> Iterator[CheckResult]:
     """The encoders of the package."""
-    for name, modality in ENCODERS.items():
+    for name, modality in _ENCODERS.items():
         yield _encode(modality, name, name=name, required=True)
 
 
@@ -85,9 +86,9 @@ def transformers_encoders() -> Iterator[CheckResult]:
 
     torch.manual_seed(0)
     transformers.utils.logging.disable_progress_bar()
-    for modality, (family, options) in TRANSFORMERS.items():
+    for modality, (family, options) in _TRANSFORMERS.items():
         with tempfile.TemporaryDirectory() as folder:
-            config = getattr(transformers, f"{family}Config")(**SMALL, **options)
+            config = getattr(transformers, f"{family}Config")(**_SMALL, **options)
             getattr(transformers, f"{family}Model")(config).save_pretrained(folder)
             yield _encode(modality, f"hf:{folder}", name=f"hf: {family}", required=False)
 
@@ -101,7 +102,7 @@ def _encode(modality: str, encoder_name: str, *, name: str, required: bool) -> C
     if modality == "visual":
         given = frames[np.arange(encoder.frames) * len(frames) // encoder.frames]
     else:
-        given = waveform.repeat(max(1, encoder.sample_rate // RATE))
+        given = waveform.repeat(max(1, encoder.sample_rate // _RATE))
     began = time.perf_counter()
     features = encoder.encode([given])
     milliseconds = 1000 * (time.perf_counter() - began)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PACKAGE = "avcil"
-CONFLICTS = ("torchvision", "torchaudio", "timm")
+_CONFLICTS = ("torchvision", "torchaudio", "timm")
 """avcil needs none of them. If they were built for another PyTorch, transformers cannot be imported."""
-NOT_INSTALLED = "is not installed"
+_NOT_INSTALLED = "is not installed"
 
 
 def python() -> Iterator[CheckResult]:
@@ -29,7 +29,7 @@ def python() -> Iterator[CheckResult]:
         allowed = metadata.metadata(PACKAGE)["Requires-Python"] or ">=0"
     except metadata.PackageNotFoundError:
         advice = "run avcil from the environment that it is installed in: make setup, or pip install -e ."
-        detail = f"{version}; avcil {NOT_INSTALLED}"
+        detail = f"{version}; avcil {_NOT_INSTALLED}"
         yield pass_or_fail("python", False, detail, advice=advice)
         return
     passed = SpecifierSet(allowed).contains(version, prereleases=True)
@@ -42,7 +42,7 @@ def required_packages() -> Iterator[CheckResult]:
     for requirement in _requirements(PACKAGE, None):
         problem = _version_problem(requirement)
         yield CheckResult(
-            status="missing" if problem == NOT_INSTALLED else "broken" if problem else "ok",
+            status="missing" if problem == _NOT_INSTALLED else "broken" if problem else "ok",
             name=requirement.name,
             detail=problem or f"{_version(requirement.name)} (needs {requirement.specifier})",
             advice=f"pip install '{requirement.name}{requirement.specifier}'" if problem else "",
@@ -72,7 +72,7 @@ def extra_packages(extra: str) -> Iterator[CheckResult]:
     """Whether all packages of an extra are installed, have versions that fit, and can be imported."""
     requirements = list(_requirements(PACKAGE, extra))
     problems = {r.name: _version_problem(r) or _import_problem(r.name) for r in requirements}
-    missing = [name for name, problem in problems.items() if problem == NOT_INSTALLED]
+    missing = [name for name, problem in problems.items() if problem == _NOT_INSTALLED]
     broken = [f"{name} {problem}" for name, problem in problems.items() if problem and name not in missing]
     fine = [f"{name} {_version(name)}" for name, problem in problems.items() if not problem]
     detail = [*broken, *([f"not installed: {', '.join(missing)}"] if missing else []), ", ".join(fine)]
@@ -87,7 +87,7 @@ def extra_packages(extra: str) -> Iterator[CheckResult]:
 
 def conflicts() -> Iterator[CheckResult]:
     """Installed packages that avcil does not need and that may break transformers."""
-    for name in CONFLICTS:
+    for name in _CONFLICTS:
         if version := _version(name):
             problem = _import_error(name)
             detail = f"{version} {problem or 'can be imported; avcil does not need it'}"
@@ -123,7 +123,7 @@ def _version(name: str) -> str | None:
 def _version_problem(requirement: Requirement) -> str | None:
     version = _version(requirement.name)
     if version is None:
-        return NOT_INSTALLED
+        return _NOT_INSTALLED
     if requirement.specifier.contains(version, prereleases=True):
         return None
     return f"{version} does not fit; avcil needs {requirement.specifier}"

@@ -27,12 +27,12 @@ from avcil.encoders.info import EncoderInfo
 from avcil.encoders.kaldi_fbank import fbank, pad_or_trim
 from avcil.errors import InputError, unknown_name
 
-HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
+_HUB = "gaunernst/vit_base_patch16_1024_128.audiomae_as2m"
 """The authors' pre-trained weights (AudioSet-2M, not fine-tuned) as safetensors."""
-LOCAL_FILE_ADVICE = (
+_LOCAL_FILE_ADVICE = (
     "To use a downloaded pretrained.pth of the authors (ViT-B, AudioSet-2M): audiomae:/path/to/pretrained.pth"
 )
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 """Clips that go through the model together (larger numbers need more memory and are not faster)."""
 
 
@@ -48,7 +48,7 @@ class _AudioPreprocessing:
     """Whether to apply (x - mean) / (2 std), as in the training of the model."""
 
 
-VARIANTS = {
+_VARIANTS = {
     "published": _AudioPreprocessing(),
     "av-cil-script": _AudioPreprocessing(sample_rate=11_430, normalize=False),
 }
@@ -68,7 +68,7 @@ class AudioMAE(TorchEncoder, AudioEncoder):
     )
     token_count = PATCHES
 
-    def __init__(self, *, source: str = HUB, variant: str = "published", device: str | None = None) -> None:
+    def __init__(self, *, source: str = _HUB, variant: str = "published", device: str | None = None) -> None:
         """
         Args:
             source: File of the checkpoint, or hub name of a model with model.safetensors.
@@ -76,9 +76,9 @@ class AudioMAE(TorchEncoder, AudioEncoder):
             device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint.
                 On a GPU, matrix products are computed in bfloat16.
         """
-        if variant not in VARIANTS:
-            raise unknown_name("variant of encoder 'audiomae':", variant, VARIANTS)
-        self.preprocessing = VARIANTS[variant]
+        if variant not in _VARIANTS:
+            raise unknown_name("variant of encoder 'audiomae':", variant, _VARIANTS)
+        self.preprocessing = _VARIANTS[variant]
         self.sample_rate = self.preprocessing.sample_rate
         path, pinned = _checkpoint_file(source)
         self.options = {"source": pinned, "variant": variant}
@@ -133,7 +133,7 @@ class AudioMAE(TorchEncoder, AudioEncoder):
 
 
 def _batches(clips: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
-    return [clips[i : i + BATCH_SIZE] for i in range(0, len(clips), BATCH_SIZE)]
+    return [clips[i : i + _BATCH_SIZE] for i in range(0, len(clips), _BATCH_SIZE)]
 
 
 def _checkpoint_file(source: str) -> tuple[Path, str]:
@@ -144,7 +144,7 @@ def _checkpoint_file(source: str) -> tuple[Path, str]:
     if path is not None and path.is_dir():
         path = path / "model.safetensors"
     if path is None or not path.is_file():
-        raise InputError(f"there is no AudioMAE checkpoint {path or source}. {LOCAL_FILE_ADVICE}")
+        raise InputError(f"there is no AudioMAE checkpoint {path or source}. {_LOCAL_FILE_ADVICE}")
     return path, absolute_source(source)
 
 
@@ -152,7 +152,7 @@ def _from_hub(source: Source) -> tuple[Path, str]:
     try:
         path = hub_file(source, "model.safetensors")
     except InputError as error:
-        raise InputError(f"{error}. {LOCAL_FILE_ADVICE}") from None
+        raise InputError(f"{error}. {_LOCAL_FILE_ADVICE}") from None
     if path is None:
-        raise InputError(f"the model {source} has no model.safetensors. {LOCAL_FILE_ADVICE}")
+        raise InputError(f"the model {source} has no model.safetensors. {_LOCAL_FILE_ADVICE}")
     return path, f"{source.location}@{path.parent.name}"

@@ -25,9 +25,9 @@ from avcil.utils.tensor_files import ITEM_BYTES, load_tensors
 
 WINDOWS, BANDS, PATCH = 1024, 128, 16
 PATCHES = (WINDOWS // PATCH) * (BANDS // PATCH)
-HEAD_WIDTH = 64
+_HEAD_WIDTH = 64
 EPSILON = 1e-6
-NOT_NEEDED = ("decoder", "mask_token", "norm.", "head.", "fc_norm.")
+_NOT_NEEDED = ("decoder", "mask_token", "norm.", "head.", "fc_norm.")
 """Weights of AudioMAE's decoder and heads. `norm` is applied before the decoder; the encoder uses a
 norm after the mean over tokens instead."""
 
@@ -62,7 +62,7 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         query, key, value = (
-            part.unflatten(2, (-1, HEAD_WIDTH)).transpose(1, 2)  # (B, heads, S, 64)
+            part.unflatten(2, (-1, _HEAD_WIDTH)).transpose(1, 2)  # (B, heads, S, 64)
             for part in self.attn["qkv"](self.norm1(tokens)).chunk(3, dim=2)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
@@ -110,7 +110,7 @@ def _reason(error: Exception) -> str:
 
 def audio_vit(weights: Mapping[str, Tensor], where: str) -> AudioViT:
     """The frozen encoder with these weights, which determine its size; InputError unless all names match."""
-    used = {key: value.float() for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
+    used = {key: value.float() for key, value in weights.items() if not key.startswith(_NOT_NEEDED)}
     model = AudioViT(**_size(used, where))
     expected = model.state_dict()
     faults = {
@@ -140,10 +140,10 @@ def _size(weights: Mapping[str, Tensor], where: str) -> dict[str, int]:
             f"{where} does not contain AudioMAE's encoder: pos_embed or blocks.0.mlp.fc1.weight is missing. "
             "Use the authors' pre-trained ViT-B (pretrained.pth), or the same weights as safetensors"
         )
-    if position.shape[1] != 1 + PATCHES or position.shape[2] % HEAD_WIDTH:
+    if position.shape[1] != 1 + PATCHES or position.shape[2] % _HEAD_WIDTH:
         raise InputError(
             f"{where} is for another input or has another width: its pos_embed is {tuple(position.shape)}, "
-            f"allowed is (1, {1 + PATCHES}, a multiple of {HEAD_WIDTH}) (spectrograms of {WINDOWS} x {BANDS})"
+            f"allowed is (1, {1 + PATCHES}, a multiple of {_HEAD_WIDTH}) (spectrograms of {WINDOWS} x {BANDS})"
         )
     numbers = {key.split(".")[1] for key in weights if key.startswith("blocks.")}
     return {"width": position.shape[2], "depth": len(numbers), "hidden": first.shape[0]}

@@ -27,12 +27,12 @@ from avcil.encoders.registry import (
 Kind = Literal["visual", "audio", "joint"]
 
 WEIGHTS = Path(__file__).with_name("weights")
-TRIAL_SECONDS = 3.0
+_TRIAL_SECONDS = 3.0
 """Duration of the random clip for the measurement."""
-TRIAL_SIDE = 256
+_TRIAL_SIDE = 256
 """Short side of its frames in pixels, for encoders that accept any size."""
 TRIALS = 3
-DEFAULTS: tuple[tuple[Kind, str, str], ...] = (
+_DEFAULTS: tuple[tuple[Kind, str, str], ...] = (
     ("visual", DEFAULT_VISUAL, "any clips: motion and objects"),
     ("audio", DEFAULT_AUDIO, "any clips: spectrum, rhythm and kind of sound"),
 )
@@ -68,7 +68,7 @@ def catalog(*, speed: bool = True) -> list[CatalogEntry]:
     Args:
         speed: Whether to measure encoders that need no further installation (takes about a second).
     """
-    entries = [_default(*default, speed=speed) for default in DEFAULTS]
+    entries = [_default(*default, speed=speed) for default in _DEFAULTS]
     kinds: tuple[tuple[Kind, Any], ...] = (("visual", VISUAL), ("audio", AUDIO), ("joint", JOINT))
     entries += [
         _single(kind, name, module, speed=speed)
@@ -153,9 +153,9 @@ def _milliseconds(encoder: Any) -> float:
 def _random_clip(encoder: Any) -> Any:
     rng = np.random.default_rng(0)
     if not isinstance(encoder, VisualEncoder):
-        return rng.uniform(-0.1, 0.1, int(TRIAL_SECONDS * encoder.sample_rate)).astype(np.float32)
+        return rng.uniform(-0.1, 0.1, int(_TRIAL_SECONDS * encoder.sample_rate)).astype(np.float32)
     clips = []
     for sampling in encoder.samplings:
-        side = sampling.short_side or TRIAL_SIDE
+        side = sampling.short_side or _TRIAL_SIDE
         clips.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
     return clips[0] if len(clips) == 1 else tuple(clips)

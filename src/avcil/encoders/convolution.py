@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-RELU6_MAX = 6.0
+_RELU6_MAX = 6.0
 """ReLU6 limits to 0 and 6."""
-PACKED_FOR = 8
+_PACKED_FOR = 8
 """Batch size for which oneDNN packs weights; they can be used with any batch size."""
 
 
@@ -61,19 +61,19 @@ class SameConvolution(nn.Module):
             raise ValueError(f"a convolution with stride 2 needs even height and width; got {tuple(x.shape)}")
         given = self.padding, self.strides, [1, 1], self.groups
         if _is_exact_on_cpu(x):
-            activation, limits = ("hardtanh", [0.0, RELU6_MAX]) if self.activated else ("none", [])
+            activation, limits = ("hardtanh", [0.0, _RELU6_MAX]) if self.activated else ("none", [])
             weight = self._weight_for(x)
             return torch.ops.mkldnn._convolution_pointwise(
                 x, weight, self.bias, *given, activation, limits, ""
             )
         x = functional.conv2d(x, self.weight, self.bias, self.strides, self.padding, groups=self.groups)
-        return x.clamp_(0, RELU6_MAX) if self.activated else x
+        return x.clamp_(0, _RELU6_MAX) if self.activated else x
 
     def _weight_for(self, x: Tensor) -> Tensor:
         """The weight packed by oneDNN for images of this size."""
         size = tuple(x.shape[1:])
         if size not in self._packed:
-            given = self.padding, self.strides, [1, 1], self.groups, [PACKED_FOR, *size]
+            given = self.padding, self.strides, [1, 1], self.groups, [_PACKED_FOR, *size]
             self._packed[size] = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *given)
         return self._packed[size]
 

@@ -13,7 +13,7 @@ from avcil.encoders.base import Encoder
 from avcil.errors import unknown_name
 from avcil.utils.devices import choose_device
 
-PRECISIONS = ("float32", "bfloat16")
+_PRECISIONS = ("float32", "bfloat16")
 
 
 def _choose_precision(name: str | None, device: torch.device) -> str:
@@ -24,8 +24,8 @@ def _choose_precision(name: str | None, device: torch.device) -> str:
     """
     if name is None:
         return "bfloat16" if device.type == "cuda" else "float32"
-    if name not in PRECISIONS:
-        raise unknown_name("precision", name, PRECISIONS)
+    if name not in _PRECISIONS:
+        raise unknown_name("precision", name, _PRECISIONS)
     return name
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from avcil.encoders.motion import pooled
 
 ORDERS = 4
-ORDER_FLOOR = 0.08
+_ORDER_FLOOR = 0.08
 """Threshold of k u_k; if all are below it, the share of the cell is `none`."""
 
 
@@ -41,7 +41,7 @@ def edge_symmetry(
     waves = sums[..., 1:] / (sums[..., :1] + 1e-4)
     seen = np.hypot(waves[..., 0::2], waves[..., 1::2]) ** 2  # w_k ** 2
     weights = (_unexplained(seen) * np.arange(1, ORDERS + 1)) ** 2
-    shares = weights / (weights.sum(axis=2, keepdims=True) + ORDER_FLOOR**2)
+    shares = weights / (weights.sum(axis=2, keepdims=True) + _ORDER_FLOOR**2)
     none = 1 - shares.sum(axis=2, keepdims=True)
     return sums[..., 0], np.concatenate([shares, none], axis=2), waves[..., :2]
 

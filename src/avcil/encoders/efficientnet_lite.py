@@ -31,14 +31,14 @@ from avcil.encoders.pixels import FramePreprocessing
 from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
-STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
+_STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Number of blocks, and stride of the first of them. Kernels and channels are those of the weights."""
-REDUCTION = 32
+_REDUCTION = 32
 """Ratio of the input size to the size of the last feature map."""
-MAX_FRAMES, MAX_PIXELS, MAX_CELLS = 1024, 1024, 16
-BATCH_SIZE = 8
+MAX_FRAMES, _MAX_PIXELS, _MAX_CELLS = 1024, 1024, 16
+_BATCH_SIZE = 8
 """Frames that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
-MEAN, STD = 127.0, 128.0
+_MEAN, _STD = 127.0, 128.0
 
 
 class EfficientNetLite0(TorchEncoder, VisualEncoder):
@@ -71,20 +71,20 @@ class EfficientNetLite0(TorchEncoder, VisualEncoder):
             device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
                 a GPU, matrix products are computed in bfloat16.
         """
-        pixels_fit = REDUCTION <= pixels <= MAX_PIXELS and pixels % REDUCTION == 0
-        if not (1 <= frames <= MAX_FRAMES and pixels_fit and 1 <= cells <= MAX_CELLS):
+        pixels_fit = _REDUCTION <= pixels <= _MAX_PIXELS and pixels % _REDUCTION == 0
+        if not (1 <= frames <= MAX_FRAMES and pixels_fit and 1 <= cells <= _MAX_CELLS):
             raise InputError(
                 f"efficientnet-lite0: frames={frames} must be 1 to {MAX_FRAMES}, pixels={pixels} a multiple of "
-                f"{REDUCTION} up to {MAX_PIXELS}, cells={cells} 1 to {MAX_CELLS}"
+                f"{_REDUCTION} up to {_MAX_PIXELS}, cells={cells} 1 to {_MAX_CELLS}"
             )
         weights = packaged_weights("efficientnet_lite0")
         self.options = {"frames": frames, "pixels": pixels, "cells": cells, "width": width}
         self.frames, self.short_side, self.width = frames, pixels, width
         self.token_grid = (frames, cells * cells)
         self._pixels = FramePreprocessing(
-            side=pixels, short_side=pixels, fit="squash", mean=(MEAN,) * 3, std=(STD,) * 3
+            side=pixels, short_side=pixels, fit="squash", mean=(_MEAN,) * 3, std=(_STD,) * 3
         )
-        self._pooling = area_weights(pixels // REDUCTION, cells)
+        self._pooling = area_weights(pixels // _REDUCTION, cells)
         self._model = nn.Sequential(*_layers(weights), *projection(weights["directions"], width, self.name))
         self.to(device)
 
@@ -97,7 +97,7 @@ class EfficientNetLite0(TorchEncoder, VisualEncoder):
                 f"{self.name} needs {self.frames} frames per clip; got {[len(clip) for clip in clips]}"
             )
         frames = [frame[None] for clip in clips for frame in clip]
-        parts = in_groups(self._tokens, frames, self.device, most=BATCH_SIZE)
+        parts = in_groups(self._tokens, frames, self.device, most=_BATCH_SIZE)
         return np.concatenate(parts).reshape(len(clips), *self.token_grid, self.width)
 
     def _weights_hash(self) -> str:
@@ -107,7 +107,7 @@ class EfficientNetLite0(TorchEncoder, VisualEncoder):
         """(n, G, G, D) of n frames (1, H, W, 3)."""
         squares = self._pixels.batch(frames, self.name).flatten(0, 1)  # (n, P, P, 3)
         with inference(self.device, self.precision):
-            pixels = (squares.to(self.device).float() - MEAN) / STD
+            pixels = (squares.to(self.device).float() - _MEAN) / _STD
             maps = self._model(pixels.movedim(3, 1)).movedim(1, 3).float().cpu().numpy()  # (n, h, w, D)
         with one_thread():
             return np.stack([self._pooled(grid) for grid in maps])
@@ -138,7 +138,7 @@ def _layers(weights: dict[str, Tensor]) -> Iterator[nn.Module]:
 
     yield convolution("stem", stride=2)
     number = 0
-    for count, stride in STAGES:
+    for count, stride in _STAGES:
         for repeat in range(count):
             name = f"blocks.{number}"
             expand = [convolution(f"{name}.expand")] if f"{name}.expand.weight" in weights else []

@@ -17,8 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-PREEMPHASIS = 0.97
-LOWEST = 20.0
+_PREEMPHASIS = 0.97
+_LOWEST = 20.0
 """Lower end of the first triangle in Hz."""
 FLOOR = float(np.finfo(np.float32).eps)
 
@@ -35,14 +35,14 @@ def fbank(waveform: np.ndarray, sample_rate: int, bands: int = 128) -> np.ndarra
     windows = windows - windows.mean(axis=1, keepdims=True)
     before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
     fft = 1 << (size - 1).bit_length()
-    power = np.abs(np.fft.rfft((windows - PREEMPHASIS * before) * np.hanning(size), fft)) ** 2
+    power = np.abs(np.fft.rfft((windows - _PREEMPHASIS * before) * np.hanning(size), fft)) ** 2
     return np.log(np.maximum(power @ _mel_triangles(bands, sample_rate, fft).T, FLOOR))
 
 
 @lru_cache(maxsize=8)
 def _mel_triangles(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float64, linear in mel, not in Hz."""
-    lowest, highest = _mel(np.array([LOWEST, sample_rate / 2]))
+    lowest, highest = _mel(np.array([_LOWEST, sample_rate / 2]))
     edges = np.linspace(lowest, highest, bands + 2)
     mels = _mel(np.arange(fft // 2 + 1) * sample_rate / fft)
     rising = (mels - edges[:-2, None]) / np.diff(edges)[:-1, None]

@@ -26,16 +26,16 @@ from avcil.encoders.fixed import area_weights, cosine_basis, weight_hash
 from avcil.encoders.info import EncoderInfo
 from avcil.errors import InputError
 
-WINDOW = 640
-HOP = 160
+_WINDOW = 640
+_HOP = 160
 FFT = 1024
-HERTZ = (80.0, 7600.0)
+_HERTZ = (80.0, 7600.0)
 """The range of the bands."""
 TEXTURE_TERMS = 8
-MAX_SEGMENTS = 1024
-CHANGE = 4
+_MAX_SEGMENTS = 1024
+_CHANGE = 4
 """Distance in windows over which change is measured."""
-DURATION_COPIES = 4
+_DURATION_COPIES = 4
 """Number of copies of the duration, repeated so that it is not swamped by the other features."""
 
 
@@ -51,11 +51,11 @@ class LogMel(AudioEncoder):
     def __init__(
         self, *, bands: int = 64, segments: int = 16, time_terms: int = 8, band_terms: int = 16
     ) -> None:
-        terms_fit = 1 <= time_terms <= segments <= MAX_SEGMENTS
+        terms_fit = 1 <= time_terms <= segments <= _MAX_SEGMENTS
         if not (terms_fit and TEXTURE_TERMS <= band_terms <= bands <= 128):
             raise InputError(
                 f"log-mel: time_terms={time_terms} must be 1 to segments={segments}, segments at most "
-                f"{MAX_SEGMENTS}, band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
+                f"{_MAX_SEGMENTS}, band_terms={band_terms} {TEXTURE_TERMS} to bands={bands}, bands at most 128"
             )
         self.options = {
             "bands": bands,
@@ -63,8 +63,8 @@ class LogMel(AudioEncoder):
             "time_terms": time_terms,
             "band_terms": band_terms,
         }
-        self.width = time_terms * band_terms + 2 * TEXTURE_TERMS + DURATION_COPIES
-        self._window = np.hanning(WINDOW).astype(np.float32)
+        self.width = time_terms * band_terms + 2 * TEXTURE_TERMS + _DURATION_COPIES
+        self._window = np.hanning(_WINDOW).astype(np.float32)
         self._mel = mel_bands(bands, self.sample_rate, FFT)
         self._time_basis = cosine_basis(segments, time_terms)
         self._band_basis = cosine_basis(bands, band_terms)
@@ -82,8 +82,8 @@ class LogMel(AudioEncoder):
 
     def _encode_one(self, waveform: np.ndarray) -> np.ndarray:
         waveform = waveform.astype(np.float32)
-        padded = np.pad(waveform, (0, max(0, WINDOW + CHANGE * HOP - len(waveform))))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * self._window
+        padded = np.pad(waveform, (0, max(0, _WINDOW + _CHANGE * _HOP - len(waveform))))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP] * self._window
         spectrum = np.abs(np.fft.rfft(windows, FFT)).astype(np.float32) ** 2
         power = product(spectrum, self._mel.T)  # (L, M)
         energy = np.log(power + 1e-5 * power.max() + 1e-8)
@@ -92,12 +92,12 @@ class LogMel(AudioEncoder):
         )  # (G, M)
         shape = (self._time_basis @ segments @ self._band_basis.T).ravel()
         seconds = len(waveform) / self.sample_rate
-        duration = np.full(DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
+        duration = np.full(_DURATION_COPIES, 2 * np.log(3 * max(seconds, 1e-2)))
         return np.concatenate([standardized(shape), self._texture(energy), duration]).astype(np.float32)
 
     def _texture(self, energy: np.ndarray) -> np.ndarray:
-        """Mean spectrum and root mean square change (2 * TEXTURE_TERMS,), scaled to about unit variance."""
-        change = np.sqrt(np.mean((energy[CHANGE:] - energy[:-CHANGE]) ** 2, axis=0))
+        """Mean spectrum and root mean square change (2 * `TEXTURE_TERMS`,), scaled to about unit variance."""
+        change = np.sqrt(np.mean((energy[_CHANGE:] - energy[:-_CHANGE]) ** 2, axis=0))
         mean = energy.mean(axis=0) - energy.mean()
         return np.concatenate([self._texture_basis @ change / 2, self._texture_basis @ mean / 3])
 
@@ -115,7 +115,7 @@ def standardized(values: np.ndarray) -> np.ndarray:
 
 def mel_bands(bands: int, sample_rate: int, fft: int) -> np.ndarray:
     """Triangular filters (M, fft // 2 + 1) float32, evenly spaced in mel = 2595 log10(1 + hertz / 700)."""
-    first, last = 2595 * np.log10(1 + np.array(HERTZ) / 700)
+    first, last = 2595 * np.log10(1 + np.array(_HERTZ) / 700)
     edges = 700 * (10 ** (np.linspace(first, last, bands + 2) / 2595) - 1)
     hertz = np.arange(fft // 2 + 1) * sample_rate / fft
     rising = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]

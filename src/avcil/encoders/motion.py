@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-RIDGE = 0.03
+_RIDGE = 0.03
 """Regularization of the normal equations, relative to the mean edge energy, so that flat cells have no motion."""
 
 
@@ -40,7 +40,7 @@ def similarity_motion(gx: np.ndarray, gy: np.ndarray, gt: np.ndarray, windows: n
     moved = _recentering(sums[..., 14] / total, sums[..., 15] / total)
     normal = moved @ normal @ moved.swapaxes(-1, -2)
     strength = (total + 0.3 * total.mean())[..., None, None]
-    return -np.linalg.solve(normal + RIDGE * strength * np.eye(4), moved @ right_side)[..., 0]
+    return -np.linalg.solve(normal + _RIDGE * strength * np.eye(4), moved @ right_side)[..., 0]
 
 
 def _symmetric(upper: np.ndarray) -> np.ndarray:

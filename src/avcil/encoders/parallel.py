@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Items = TypeVar("Items", bound=Sequence | np.ndarray)
 Result = TypeVar("Result")
 
-CUDA_BATCH_SIZE = 256
+_CUDA_BATCH_SIZE = 256
 """Items of a group on a GPU."""
 
 
@@ -41,7 +41,7 @@ def in_groups(
 ) -> list[Result]:
     """Results for groups of consecutive items: at most `most` on a CPU, fewer if there are not enough for all
     threads."""
-    size = min(most, -(-len(items) // torch.get_num_threads())) if device.type == "cpu" else CUDA_BATCH_SIZE
+    size = min(most, -(-len(items) // torch.get_num_threads())) if device.type == "cpu" else _CUDA_BATCH_SIZE
     # a slice has the type of the sequence
     groups = [cast(Items, items[begin : begin + size]) for begin in range(0, len(items), size)]
     return in_parallel(function, groups, device)

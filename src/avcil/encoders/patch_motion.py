@@ -27,17 +27,17 @@ from avcil.encoders.motion import similarity_motion
 from avcil.encoders.one_thread import one_thread
 from avcil.errors import InputError
 
-MAX_FRAMES, MAX_WIDTH = 1024, 8192
-LOOK_PIXELS = 96
-MOTION_PIXELS = 48
-CONTEXT_PIXELS = 24
-LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
-MOTION_FLOOR = 0.05
+MAX_FRAMES, _MAX_WIDTH = 1024, 8192
+_LOOK_PIXELS = 96
+_MOTION_PIXELS = 48
+_CONTEXT_PIXELS = 24
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
+_MOTION_FLOOR = 0.05
 """Squared motion in pixels per frame below which a cell counts as static."""
-CONTEXT_TERMS = (6, 6, 6)
+_CONTEXT_TERMS = (6, 6, 6)
 """Time, down, across."""
-CONTEXT_SCALE = 0.25
-LOCAL_SCALE = 8.0
+_CONTEXT_SCALE = 0.25
+_LOCAL_SCALE = 8.0
 """Factor of the local part, which is near 0 in most tokens. Without it, the context dominates the mean over tokens, and
 networks learn slowly."""
 LOCAL_WIDTH = 4 * (ORDERS + 1) + 4 + (ORDERS + 1) + 4
@@ -58,19 +58,19 @@ class PatchMotion(VisualEncoder):
                 f"patch-motion: frames={frames} must be 8 to {MAX_FRAMES} and a multiple of "
                 f"2 x slices={slices}"
             )
-        if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= MAX_WIDTH):
+        if not (1 <= cells <= 16 and LOCAL_WIDTH < width <= _MAX_WIDTH):
             raise InputError(
                 f"patch-motion: cells={cells} must be 1 to 16, width={width} more than {LOCAL_WIDTH} and at "
-                f"most {MAX_WIDTH}"
+                f"most {_MAX_WIDTH}"
             )
         self.options = {"frames": frames, "slices": slices, "cells": cells, "width": width}
         self.frames, self.width, self.token_grid = frames, width, (slices, cells * cells)
-        sizes = zip((frames, CONTEXT_PIXELS, CONTEXT_PIXELS), CONTEXT_TERMS, strict=True)
+        sizes = zip((frames, _CONTEXT_PIXELS, _CONTEXT_PIXELS), _CONTEXT_TERMS, strict=True)
         self._basis = [cosine_basis(length, count) for length, count in sizes]
-        terms = (CONTEXT_TERMS[0] - 1) * CONTEXT_TERMS[1] * CONTEXT_TERMS[2]
+        terms = (_CONTEXT_TERMS[0] - 1) * _CONTEXT_TERMS[1] * _CONTEXT_TERMS[2]
         self._context = random_matrix(width - LOCAL_WIDTH, terms, seed=3)
-        self._look_windows = cell_windows(LOOK_PIXELS, cells)
-        self._motion_windows = cell_windows(MOTION_PIXELS, cells)
+        self._look_windows = cell_windows(_LOOK_PIXELS, cells)
+        self._motion_windows = cell_windows(_MOTION_PIXELS, cells)
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3) of 8 x 8 pixels or more."""
@@ -95,12 +95,12 @@ class PatchMotion(VisualEncoder):
         return clip
 
     def _encode_one(self, clip: np.ndarray) -> np.ndarray:
-        gray = resized((clip @ LUMA)[..., None], MOTION_PIXELS)[..., 0]  # (F, P, P)
+        gray = resized((clip @ _LUMA)[..., None], _MOTION_PIXELS)[..., 0]  # (F, P, P)
         kinds = self._motion_shares(gray)
-        gate, orders, rest = self._look(resized(clip[::2], LOOK_PIXELS) / 255)
+        gate, orders, rest = self._look(resized(clip[::2], _LOOK_PIXELS) / 255)
         both = gate * (orders[..., :, None] * kinds[..., None, :]).reshape(*self.token_grid, -1)
-        both *= LOCAL_SCALE / (np.sqrt(np.mean(both**2)) + 1e-3)
-        parts = [both, *(LOCAL_SCALE * gate * part for part in (2 * kinds, 2 * orders, rest))]
+        both *= _LOCAL_SCALE / (np.sqrt(np.mean(both**2)) + 1e-3)
+        parts = [both, *(_LOCAL_SCALE * gate * part for part in (2 * kinds, 2 * orders, rest))]
         context = np.broadcast_to(self._clip_terms(gray), (*self.token_grid, len(self._context)))
         return np.concatenate([*parts, context], axis=2).astype(np.float32)
 
@@ -108,11 +108,11 @@ class PatchMotion(VisualEncoder):
         """(T, S, 4), each row with a sum below 1, near 0 without motion."""
         gx, gy, gt = np.gradient(gray, axis=2), np.gradient(gray, axis=1), np.gradient(gray, axis=0)
         squares = self._sliced(np.abs(similarity_motion(gx, gy, gt, self._motion_windows))) ** 2
-        return squares / (squares.sum(axis=2, keepdims=True) + MOTION_FLOOR)
+        return squares / (squares.sum(axis=2, keepdims=True) + _MOTION_FLOOR)
 
     def _look(self, color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Gate (T, S, 1), symmetry shares (T, S, K + 1), slant and color (T, S, 4)."""
-        gray = color @ (LUMA * 255)
+        gray = color @ (_LUMA * 255)
         gx, gy = np.gradient(gray, axis=2), np.gradient(gray, axis=1)
         strength, orders, slant = edge_symmetry(gx, gy, self._look_windows)
         hue = edge_color(color, np.hypot(gx, gy), self._look_windows)
@@ -125,13 +125,13 @@ class PatchMotion(VisualEncoder):
         return values.reshape(self.token_grid[0], -1, *values.shape[1:]).mean(axis=1)
 
     def _clip_terms(self, gray: np.ndarray) -> np.ndarray:
-        step = MOTION_PIXELS // CONTEXT_PIXELS
-        terms = gray.reshape(len(gray), CONTEXT_PIXELS, step, CONTEXT_PIXELS, step).mean(axis=(2, 4))
+        step = _MOTION_PIXELS // _CONTEXT_PIXELS
+        terms = gray.reshape(len(gray), _CONTEXT_PIXELS, step, _CONTEXT_PIXELS, step).mean(axis=(2, 4))
         for axis, basis in enumerate(self._basis):
             terms = np.moveaxis(np.tensordot(basis, terms, axes=(1, axis)), 0, axis)
         projected = self._context @ terms[1:].ravel()  # terms[0] is the static part
         projected = projected - projected.mean()
-        return CONTEXT_SCALE * projected / (projected.std() + 1e-3)
+        return _CONTEXT_SCALE * projected / (projected.std() + 1e-3)
 
 
 def resized(clip: np.ndarray, pixels: int) -> np.ndarray:

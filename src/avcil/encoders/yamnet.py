@@ -32,17 +32,17 @@ from avcil.encoders.parallel import in_groups, in_parallel
 from avcil.encoders.projection import projection
 from avcil.errors import InputError
 
-WINDOW, HOP, FFT = 400, 160, 512
+_WINDOW, _HOP, FFT = 400, 160, 512
 """Samples at 16 kHz."""
-OFFSET = 0.001
-PATCH, PATCH_HOP = 96, 48
+_OFFSET = 0.001
+PATCH, _PATCH_HOP = 96, 48
 """Windows."""
 STRIDES = (2, *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1), *(2, 1), *(1, 1) * 5, *(2, 1), *(1, 1))
 """Of the 27 convolutions: the first, then a depthwise and a pointwise one in turn."""
-MAX_SEGMENTS = 1024
-BATCH_SIZE = 16
+_MAX_SEGMENTS = 1024
+_BATCH_SIZE = 16
 """Patches that go through the network together on a CPU (larger numbers need more memory and are not faster)."""
-WINDOW_BATCH_SIZE = 4096
+_WINDOW_BATCH_SIZE = 4096
 
 
 class Yamnet(TorchEncoder, AudioEncoder):
@@ -65,8 +65,8 @@ class Yamnet(TorchEncoder, AudioEncoder):
             device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint. On
                 a GPU, matrix products are computed in bfloat16.
         """
-        if not 1 <= segments <= MAX_SEGMENTS:
-            raise InputError(f"yamnet: segments={segments} must be 1 to {MAX_SEGMENTS}")
+        if not 1 <= segments <= _MAX_SEGMENTS:
+            raise InputError(f"yamnet: segments={segments} must be 1 to {_MAX_SEGMENTS}")
         weights = packaged_weights("yamnet")
         self.options = {"width": width, "segments": segments}
         self.width = width
@@ -97,22 +97,22 @@ class Yamnet(TorchEncoder, AudioEncoder):
     def spectrogram(self, waveform: np.ndarray) -> np.ndarray:
         """Log-mel energies (L, M) float32 of a waveform (N,), L >= 96; the last patch is zero-padded."""
         waveform = check_waveform(waveform, self.name).astype(np.float32)
-        hop = PATCH_HOP * HOP
-        least = (PATCH - 1) * HOP + WINDOW
+        hop = _PATCH_HOP * _HOP
+        least = (PATCH - 1) * _HOP + _WINDOW
         patches = 1 + max(0, -(-(len(waveform) - least) // hop))
         padded = np.pad(waveform, (0, max(0, least + (patches - 1) * hop - len(waveform))))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
         with one_thread():
             return np.concatenate(
                 [
-                    self._energies(windows[i : i + WINDOW_BATCH_SIZE])
-                    for i in range(0, len(windows), WINDOW_BATCH_SIZE)
+                    self._energies(windows[i : i + _WINDOW_BATCH_SIZE])
+                    for i in range(0, len(windows), _WINDOW_BATCH_SIZE)
                 ]
             )
 
     def _energies(self, windows: np.ndarray) -> np.ndarray:
         magnitude = np.abs(np.fft.rfft(windows * self._window, FFT)).astype(np.float32)
-        return np.log(magnitude @ self._mel.T + np.float32(OFFSET))
+        return np.log(magnitude @ self._mel.T + np.float32(_OFFSET))
 
     def _patch_vectors(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(P, D) float32 of each clip; patches of several clips are processed together."""
@@ -120,7 +120,7 @@ class Yamnet(TorchEncoder, AudioEncoder):
             return []
         patches = in_parallel(lambda clip: _patches(self.spectrogram(clip)), clips, self.device)
         vectors = np.concatenate(
-            in_groups(self._embedded, np.concatenate(patches), self.device, most=BATCH_SIZE)
+            in_groups(self._embedded, np.concatenate(patches), self.device, most=_BATCH_SIZE)
         )
         return np.split(vectors, np.cumsum([len(part) for part in patches])[:-1])
 
@@ -134,7 +134,7 @@ class Yamnet(TorchEncoder, AudioEncoder):
 
 def _patches(energies: np.ndarray) -> np.ndarray:
     """(P, 96, M) of a spectrogram (L, M)."""
-    return np.lib.stride_tricks.sliding_window_view(energies, PATCH, axis=0)[::PATCH_HOP].swapaxes(1, 2)
+    return np.lib.stride_tricks.sliding_window_view(energies, PATCH, axis=0)[::_PATCH_HOP].swapaxes(1, 2)
 
 
 def _layers(weights: dict[str, Tensor]) -> list[SameConvolution]:

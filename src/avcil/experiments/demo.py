@@ -34,8 +34,8 @@ from avcil.utils.files import write_json
 from avcil.utils.progress import PhaseProgress, duration
 
 CLASSES_PER_STEP = 4
-EXEMPLARS_PER_CLASS = 4
-AV_CIL_OPTIONS = ("lambda_instance=0.1",)
+_EXEMPLARS_PER_CLASS = 4
+_AV_CIL_OPTIONS = ("lambda_instance=0.1",)
 """The release's weight for its two larger benchmarks. On the validation clips of the demo it is also better than the
 0.5 for AVE."""
 RUNS: tuple[tuple[str, Modality], ...] = (
@@ -46,11 +46,11 @@ RUNS: tuple[tuple[str, Modality], ...] = (
     ("joint", Modality.AUDIO),
     ("joint", Modality.VISUAL),
 )
-EXPLAINED = ("av-cil", "blade")
+_EXPLAINED = ("av-cil", "blade")
 """Methods whose predictions are explained in the report."""
-SLOWEST = ("joint", Modality.AUDIO_VISUAL)
+_SLOWEST = ("joint", Modality.AUDIO_VISUAL)
 """This run is started first."""
-SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
+_SUMMARY_METRICS = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting", "seconds")
 
 
 def demo(
@@ -89,7 +89,7 @@ def demo(
     summary = [_summary(record) for record in records]
     write_json(out / "summary.json", summary)
     explained = []
-    for record in (r for r in records if r.modality is Modality.AUDIO_VISUAL and r.method in EXPLAINED):
+    for record in (r for r in records if r.modality is Modality.AUDIO_VISUAL and r.method in _EXPLAINED):
         examples, note = explained_clips(record.folder, 4)
         explained.append(ExplainedRun(record=record, examples=examples, note=note))
     write_report(
@@ -124,10 +124,10 @@ def _train(out: Path, *, seed: int, epochs: int, log: Callable[[str], None]) -> 
                 features=out / "features",
                 out=_folder(out, method, modality),
                 method=method,
-                set=AV_CIL_OPTIONS if method == "av-cil" else (),
+                set=_AV_CIL_OPTIONS if method == "av-cil" else (),
                 modality=modality,
                 steps=steps,
-                exemplars_per_class=EXEMPLARS_PER_CLASS,
+                exemplars_per_class=_EXEMPLARS_PER_CLASS,
                 seed=seed,
                 epochs=epochs,
                 batch_size=32,
@@ -136,7 +136,7 @@ def _train(out: Path, *, seed: int, epochs: int, log: Callable[[str], None]) -> 
         )
         for method, modality in RUNS
     ]
-    slowest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != SLOWEST)
+    slowest_first = sorted(jobs, key=lambda job: (job.config.method, job.config.modality) != _SLOWEST)
     for outcome in LocalRunner(jobs=available_cores(), threads=1).outcomes(slowest_first):
         config = outcome.run.config
         if outcome.results is None:
@@ -157,14 +157,14 @@ def _conclusion(records: list[RunRecord]) -> str:
         f"\nAccuracy on all 16 classes after the last step. Joint training: {both} with audio and frames, {audio} with "
         f"audio alone, {visual} with frames alone.\n"
         f"Training step by step: {both_of['fine-tuning']} with fine-tuning, "
-        f"{both_of['av-cil']} with AV-CIL, which stores {EXEMPLARS_PER_CLASS} clips of each class, and "
+        f"{both_of['av-cil']} with AV-CIL, which stores {_EXEMPLARS_PER_CLASS} clips of each class, and "
         f"{both_of['blade']} with BLADE, which stores no clips."
     )
 
 
 def _summary(record: RunRecord) -> dict[str, Any]:
     results = record.results
-    chosen = {name: getattr(results, name) for name in SUMMARY_METRICS}
+    chosen = {name: getattr(results, name) for name in _SUMMARY_METRICS}
     return {
         "method": record.method,
         "modality": record.modality,

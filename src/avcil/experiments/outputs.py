@@ -25,7 +25,7 @@ from avcil.utils.csv_files import csv_text
 from avcil.utils.files import write_json, write_text
 from avcil.utils.text_table import text_table
 
-RUN_COLUMNS = ("dataset", "row", "method", "settings", "condition", "modality", "seed", "class_order_seed")
+_RUN_COLUMNS = ("dataset", "row", "method", "settings", "condition", "modality", "seed", "class_order_seed")
 
 
 def write_outputs(
@@ -52,7 +52,7 @@ def _results_csv(datasets: Sequence[DatasetResults]) -> str:
     streams = dict.fromkeys(
         name for each in datasets for group in each.groups for name in group.stream_metrics
     )
-    header = [*RUN_COLUMNS, *METRICS, *streams, *(f"accuracy_step_{step}" for step in range(steps))]
+    header = [*_RUN_COLUMNS, *METRICS, *streams, *(f"accuracy_step_{step}" for step in range(steps))]
     rows = []
     for each in datasets:
         for group in each.groups:

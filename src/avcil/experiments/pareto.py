@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRIC, METRIC_NAME = "last_accuracy", "accuracy after the last step, %"
+METRIC, _METRIC_NAME = "last_accuracy", "accuracy after the last step, %"
 COSTS = {"bytes": ("stored between steps, MB", 1e6), "seconds": ("training, seconds", 1.0)}
 """Label of the x axis, and its unit."""
-PALETTE = (
+_PALETTE = (
     *("#0b6e99", "#e07a1f", "#2e933c", "#d1495b", "#6a4c93", "#8c5a3c"),
     *("#c2a300", "#12908e", "#b5467c", "#4f5d75", "#7fb800", "#1b1b3a"),
 )
@@ -145,7 +145,7 @@ def _draw(points: Sequence[Point], out: Path) -> str:
             shown = [point for point in points if (point.dataset, point.modality) == (dataset, modality)]
             for ax, cost in zip(axes, COSTS, strict=True):
                 _panel(ax, shown, cost)
-            axes[0].set_ylabel(METRIC_NAME)
+            axes[0].set_ylabel(_METRIC_NAME)
             axes[0].set_title(f"{dataset}, {modality}", loc="left", fontweight="bold")
         _legend(figure, grid[0][0])
         metadata: dict[str, Any] = {"Software": None}
@@ -165,7 +165,7 @@ def _panel(ax: Axes, points: Sequence[Point], cost: str) -> None:
     entries = list(dict.fromkeys(point.entry for point in points))
     for number, entry in enumerate(entries):
         members = [point for point in points if point.entry == entry]
-        _curve(ax, members, [x_of[id(point)] for point in members], PALETTE[number % len(PALETTE)])
+        _curve(ax, members, [x_of[id(point)] for point in members], _PALETTE[number % len(_PALETTE)])
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     if any(not point.cost(cost) for point in points):

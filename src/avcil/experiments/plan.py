@@ -25,7 +25,7 @@ from avcil.methods.registry import load_method, parse_options
 from avcil.training.config import TrainConfig
 from avcil.training.resolve import reason_against
 
-EPOCHS_OF = "ss-il"
+_EPOCHS_OF = "ss-il"
 """Without published numbers of epochs, a method trains for as many as this one, which has rehearsal and the same
 batches."""
 
@@ -100,7 +100,7 @@ def make_plan(config: ReproduceConfig) -> Plan:
                 continue
             runs += _cell(config, dataset, entry, modality, conditions)
             if _needs_epochs(config, dataset, entry):
-                epochs = f"{_epochs(dataset, modality)} epochs per step as for {EPOCHS_OF}"
+                epochs = f"{_epochs(dataset, modality)} epochs per step as for {_EPOCHS_OF}"
                 notes.append((dataset.name, f"{entry.name}, {modality}: no epochs are published; {epochs}"))
     if not runs:
         raise InputError("nothing to run: " + "; ".join(_by_reason(left_out)))
@@ -173,7 +173,7 @@ def _needs_epochs(config: ReproduceConfig, dataset: Dataset, entry: MethodSpec) 
 
 def _epochs(dataset: Dataset, modality: str) -> int:
     assert dataset.benchmark is not None
-    return protocol(dataset.benchmark).epochs[EPOCHS_OF][modality]
+    return protocol(dataset.benchmark).epochs[_EPOCHS_OF][modality]
 
 
 def _cell(

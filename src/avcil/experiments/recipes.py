@@ -15,10 +15,10 @@ from avcil.errors import InputError, unknown_name
 
 PREFIX = "recipe:"
 """Distinguishes a recipe from a file: `--config recipe:av-cil/ave-ci`."""
-SHARED = {"batch_size": 256, "learning_rate": 1e-3, "weight_decay": 1e-4, "selection": "best"}
-WITH_EXEMPLARS = ("afc", "av-cil", "icarl", "ss-il")
-EXEMPLAR_BATCH_SIZE = {"av-cil": 128, "ss-il": 128}
-METHOD_OPTIONS: dict[str, dict[str, Any]] = {
+_SHARED = {"batch_size": 256, "learning_rate": 1e-3, "weight_decay": 1e-4, "selection": "best"}
+_WITH_EXEMPLARS = ("afc", "av-cil", "icarl", "ss-il")
+_EXEMPLAR_BATCH_SIZE = {"av-cil": 128, "ss-il": 128}
+_METHOD_OPTIONS: dict[str, dict[str, Any]] = {
     "afc": {
         "herding": "release",
         "validation": "classifier",
@@ -75,13 +75,13 @@ def recipe(name: str) -> dict[str, Any]:
         raise unknown_name("recipe", "/".join(parts), recipe_names())
     method, benchmark, modality = parts
     protocol = PROTOCOLS[benchmark]
-    settings: dict[str, Any] = {"method": method, "benchmark": benchmark, "modality": modality, **SHARED}
+    settings: dict[str, Any] = {"method": method, "benchmark": benchmark, "modality": modality, **_SHARED}
     settings["epochs"] = protocol.epochs[method][modality]
-    if method in WITH_EXEMPLARS:
+    if method in _WITH_EXEMPLARS:
         settings["exemplars"] = protocol.exemplars
-    if method in EXEMPLAR_BATCH_SIZE:
-        settings["exemplar_batch_size"] = EXEMPLAR_BATCH_SIZE[method]
-    options = dict(METHOD_OPTIONS.get(method, {}))
+    if method in _EXEMPLAR_BATCH_SIZE:
+        settings["exemplar_batch_size"] = _EXEMPLAR_BATCH_SIZE[method]
+    options = dict(_METHOD_OPTIONS.get(method, {}))
     if method == "av-cil":
         options = {"lambda_instance": protocol.lambda_instance, **options}
     if method in ("av-cil", "ss-il") and benchmark == AVE.name:

@@ -84,7 +84,7 @@ def _markdown(text: str) -> str:
     return text
 
 
-LATEX = {
+_LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -97,4 +97,4 @@ LATEX = {
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in text)

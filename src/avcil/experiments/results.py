@@ -24,7 +24,7 @@ METRICS = {
 }
 """Metrics with a table, defined in runs/metrics.py."""
 MAIN_METRIC = "average_incremental_accuracy"
-REFERENCE = "av-cil"
+_REFERENCE = "av-cil"
 """The row that others are compared with, if it is in the table."""
 
 
@@ -131,7 +131,7 @@ def _compare(groups: Sequence[Group]) -> list[RowComparison]:
     if len(groups) < 2:
         return []
     best = max(groups, key=lambda group: np.mean([getattr(run.results, MAIN_METRIC) for run in group.runs]))
-    reference = next((group for group in groups if group.entry == REFERENCE), best)
+    reference = next((group for group in groups if group.entry == _REFERENCE), best)
     pairs = [(group, _differences(reference, group)) for group in groups if group is not reference]
     tests = [(group, paired_test(differences)) for group, differences in pairs if differences]
     adjusted = iter(holm([test.p for _, test in tests if test.p is not None]))

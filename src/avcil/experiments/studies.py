@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from avcil.data.modality import Modality
 from avcil.experiments.method_specs import AV_CIL_CLASSIFIERS, PAPER_METHODS
 
-REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
+_REHEARSAL = ("icarl-nme", "ss-il", "afc-nme", "av-cil")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +46,19 @@ def step_sizes(classes: int) -> list[int]:
     return [d for d in range(2, classes) if classes % d == 0 and 2 <= classes // d <= 20]
 
 
-BOTH = (Modality.AUDIO_VISUAL,)
+_BOTH = (Modality.AUDIO_VISUAL,)
 STUDIES = {
     "comparison": Study(summary="the paper's methods in each modality", methods=PAPER_METHODS),
     "ablation-d-avsc": Study(
         summary="AV-CIL without the instance-aware or class-aware similarity, or both",
         methods=("av-cil", "av-cil-no-instance", "av-cil-no-class", "av-cil-no-d-avsc"),
-        modalities=BOTH,
+        modalities=_BOTH,
         other_modalities=False,
     ),
     "ablation-vad": Study(
         summary="AV-CIL without spatial or temporal attention distillation, or both",
         methods=("av-cil", "av-cil-no-spatial", "av-cil-no-temporal", "av-cil-no-vad"),
-        modalities=BOTH,
+        modalities=_BOTH,
         other_modalities=False,
     ),
     "classifiers": Study(
@@ -68,19 +68,19 @@ STUDIES = {
             for base in ("av-cil", "av-cil-no-d-avsc", "av-cil-no-vad", "av-cil-neither")
             for name in ("head", *AV_CIL_CLASSIFIERS)
         ),
-        modalities=BOTH,
+        modalities=_BOTH,
         other_modalities=False,
     ),
     "memory-size": Study(
         summary="rehearsal methods with a quarter of the exemplars to twice as many",
-        methods=REHEARSAL,
-        modalities=BOTH,
+        methods=_REHEARSAL,
+        modalities=_BOTH,
         exemplars=_exemplar_counts,
     ),
     "step-size": Study(
         summary="methods with the classes divided into fewer or more steps",
         methods=PAPER_METHODS,
-        modalities=BOTH,
+        modalities=_BOTH,
         classes_per_step=step_sizes,
     ),
 }

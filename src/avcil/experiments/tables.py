@@ -16,7 +16,7 @@ from avcil.reporting.table import mean_std_text, metric_title
 
 DIGITS = 2
 NOTHING = "–"
-LOWER_IS_BETTER = ("mean_forgetting", "forgetting")
+_LOWER_IS_BETTER = ("mean_forgetting", "forgetting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def metric_table(results: DatasetResults, metric: str) -> ResultTable:
             if value is not None:
                 values[index] = round(100 * value.mean, DIGITS)  # as shown, so that equal texts are both best
         if len(values) > 1:
-            target = min(values.values()) if metric in LOWER_IS_BETTER else max(values.values())
+            target = min(values.values()) if metric in _LOWER_IS_BETTER else max(values.values())
             best |= {(index, column) for index, value in values.items() if value == target}
     return ResultTable(
         title=f"{METRICS[metric]} (%)",

@@ -21,9 +21,9 @@ from avcil.errors import AvcilError, InputError
 from avcil.training.config import TrainConfig
 from avcil.utils.files import write_text
 
-PATHS = ("features", "out", "steps")
+_PATHS = ("features", "out", "steps")
 """Fields of `TrainConfig` that are paths."""
-LOCK_TIMEOUT_SECONDS = 10.0
+_LOCK_TIMEOUT_SECONDS = 10.0
 """How long to wait for the lock of a run directory that a worker of a killed command may still have."""
 
 
@@ -55,7 +55,7 @@ def _read_requests(requests: queue.SimpleQueue[str]) -> None:
 
 def config_from(value: dict[str, Any]) -> TrainConfig:
     """A configuration from JSON."""
-    paths = {name: Path(value[name]) for name in PATHS if value[name] is not None}
+    paths = {name: Path(value[name]) for name in _PATHS if value[name] is not None}
     return TrainConfig(**value | paths | {"set": tuple(value["set"])})
 
 
@@ -78,7 +78,7 @@ def _wait_for_folder(folder: Path) -> None:
     """Wait until the folder is not locked; after the timeout, training reports the lock."""
     from avcil.runs.run_directory import RunDirectory
 
-    end = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    end = time.monotonic() + _LOCK_TIMEOUT_SECONDS
     while time.monotonic() < end:
         try:
             with RunDirectory(folder).lock():

@@ -22,9 +22,9 @@ TOLERANCE = 1e-5
 """Of probabilities and p-values."""
 SCORE_TOLERANCE = 1e-4
 """Of scores, relative to the largest score of a clip: float32 has 7 digits, and the order of sums differs."""
-MAX_CLIPS = 256
+_MAX_CLIPS = 256
 """Number of clips of a feature store."""
-BATCH_SIZE = 32
+_BATCH_SIZE = 32
 Inputs = tuple[torch.Tensor | None, torch.Tensor | None]
 """audio (B, Da) and visual (B, T, S, Dv), float32; None for a missing modality."""
 
@@ -73,9 +73,9 @@ def stored_clips(
                 f"the store {store.path} has no {name} features of width {shapes[name][-1]}, which this model needs"
             )
     rows = [n for n, clip in enumerate(store.clips) if clip.has(modality)]
-    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), MAX_CLIPS)).astype(int)]
-    for start in range(0, len(rows), BATCH_SIZE):
-        batch = rows[start : start + BATCH_SIZE]
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CLIPS)).astype(int)]
+    for start in range(0, len(rows), _BATCH_SIZE):
+        batch = rows[start : start + _BATCH_SIZE]
         audio = torch.from_numpy(store.audio(batch)).float() if modality.has_audio else None
         yield audio, torch.from_numpy(store.visual(batch)).float() if modality.has_visual else None
 

@@ -15,15 +15,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-OPSET, IR_VERSION = 18, 8
+OPSET, _IR_VERSION = 18, 8
 """Of ONNX 1.13 (2022), which current runtimes can read."""
 Shape = tuple[str | int, ...]
 """Sizes, or names of sizes that can vary."""
-MIN_NORM = 1e-12
+_MIN_NORM = 1e-12
 """As in `torch.nn.functional.normalize`."""
 Input = str | Tensor | np.ndarray | float
 """Name of a value, or a constant."""
-FLOATS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+_FLOATS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 
 
 class Graph:
@@ -78,7 +78,7 @@ class Graph:
 
     def cast(self, value: str, dtype: str, *, name: str) -> str:
         """Add a cast to "float32" or "float64"."""
-        return self.node("Cast", value, name=name, to=FLOATS[dtype])
+        return self.node("Cast", value, name=name, to=_FLOATS[dtype])
 
     def reduced(self, op: str, value: str, axes: list[int], *, name: str, keep: bool = False) -> str:
         """Add `op` (ReduceMean, ReduceSum, ReduceMax, ReduceL2) over `axes`."""
@@ -95,7 +95,7 @@ class Graph:
     def unit(self, value: str, dtype: str = "float64", *, name: str = "unit") -> str:
         """z / |z| (B, D), as `torch.nn.functional.normalize`."""
         norm = self.reduced("ReduceL2", value, [1], name="norm", keep=True)
-        norm = self.node("Max", norm, np.array(MIN_NORM, dtype=dtype), name="norm_above_zero")
+        norm = self.node("Max", norm, np.array(_MIN_NORM, dtype=dtype), name="norm_above_zero")
         return self.node("Div", value, norm, name=name)
 
     def model(self, name: str, about: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
@@ -104,7 +104,7 @@ class Graph:
             self._nodes, name, self._inputs, self._outputs, self._constants, doc_string=about
         )
         opset = [helper.make_opsetid("", OPSET)]
-        whole = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="avcil")
+        whole = helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION, producer_name="avcil")
         helper.set_model_props(whole, dict(metadata))
         onnx.checker.check_model(whole, full_check=True)
         return whole

@@ -28,7 +28,7 @@ from avcil.saved_models.folder import ONNX_FILE, SavedModel
 from avcil.utils.files import write_atomically
 from avcil.utils.version import __version__
 
-FORMAT, VERSION = "avcil-onnx", 1
+_FORMAT, VERSION = "avcil-onnx", 1
 """Of the metadata in the file."""
 MAX_BYTES = 2**31 - 2**20
 """Of the constants: protobuf allows files of 2 GiB, of which the nodes need a part."""
@@ -162,7 +162,7 @@ def _metadata(saved: SavedModel, modality: Modality) -> dict[str, str]:
     """Labels, and the encoders and sampling of the features, as JSON texts."""
     description = saved.description
     texts = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "version": str(VERSION),
         "avcil": __version__,
         "method": str(description.get("method", saved.model.kind)),

@@ -21,12 +21,12 @@ from avcil.features.index import locked_index
 from avcil.utils.files import read_json, write_json
 
 NAME = "batch_size.json"
-MAX_BATCH_SIZE = 1 << 16
+_MAX_BATCH_SIZE = 1 << 16
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 """Candidates for `--batch-size auto`."""
 MIN_SPEEDUP = 1.05
 """A larger batch must be this much faster."""
-RANDOM_SIDE, RANDOM_SECONDS = 256, 10.0
+_RANDOM_SIDE, _RANDOM_SECONDS = 256, 10.0
 """Size of the random clips on which batch sizes are measured."""
 
 
@@ -53,7 +53,7 @@ def resolve_batch_size(requested: int | Literal["auto"], store: Path, measure: C
                 write_json(path, {"batch_size": measured})
     size = read_json(path)
     recorded = size.get("batch_size") if isinstance(size, dict) else None
-    if type(recorded) is not int or not 1 <= recorded <= MAX_BATCH_SIZE:
+    if type(recorded) is not int or not 1 <= recorded <= _MAX_BATCH_SIZE:
         raise InputError(f"{path} is damaged: delete it, and run the command again")
     return recorded
 
@@ -85,10 +85,10 @@ def _random_clip(spec: DecodeSpec, number: int) -> ReadClip:
     rng = np.random.default_rng(number)
     frame_sets, waveform = [], None
     for sampling in spec.samplings:
-        side = sampling.short_side or RANDOM_SIDE
+        side = sampling.short_side or _RANDOM_SIDE
         frame_sets.append(rng.integers(0, 256, (sampling.frames, side, side * 4 // 3, 3), dtype=np.uint8))
     if spec.sample_rate is not None:
-        waveform = rng.uniform(-0.1, 0.1, int(RANDOM_SECONDS * spec.sample_rate)).astype(np.float32)
+        waveform = rng.uniform(-0.1, 0.1, int(_RANDOM_SECONDS * spec.sample_rate)).astype(np.float32)
     frames, extra_frames = (frame_sets[0], tuple(frame_sets[1:])) if frame_sets else (None, ())
     clip = Clip(clip_id="random", path=Path("random"), label="random", split="train")
     return ReadClip(clip=clip, frames=frames, extra_frames=extra_frames, waveform=waveform)

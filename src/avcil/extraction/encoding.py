@@ -18,7 +18,7 @@ from avcil.extraction.read_ahead import DecodeSpec, ReadClip
 from avcil.features.feature_spec import FeatureSpec
 from avcil.features.manifest import Manifest
 
-LIBRARIES = ("avcil", "av", "numpy", "torch")
+_LIBRARIES = ("avcil", "av", "numpy", "torch")
 Built = TypeVar("Built", VisualEncoder, AudioEncoder)
 Arrays = dict[str, np.ndarray]
 """Arrays of a clip by name: "visual" (T, S, D), "audio" (D,), "audio_tokens" (N, D), without missing ones."""
@@ -179,7 +179,7 @@ class Encoders:
             dtype=dtype,
             sampling=sampling,
             missing=missing,
-            libraries={name: version(name) for name in (*LIBRARIES, *sorted(libraries - {*LIBRARIES}))},
+            libraries={name: version(name) for name in (*_LIBRARIES, *sorted(libraries - {*_LIBRARIES}))},
         )
 
     def encode(self, batch: Sequence[ReadClip]) -> list[Arrays | str]:

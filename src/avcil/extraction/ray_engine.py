@@ -32,7 +32,7 @@ RETRIES = 5
 MAX_PASSES = 3
 """Number of passes over failed batches, since Ray's retries are soon used up while an actor restarts."""
 
-SINGLE_ROWS = {"batch_size": 1, "batch_format": "pyarrow"}
+_SINGLE_ROWS = {"batch_size": 1, "batch_format": "pyarrow"}
 
 
 @contextmanager
@@ -127,7 +127,7 @@ class ClusterEngine:
     def _pass(self, pending: dict[int, list[Clip]], missing: str) -> Generator[list[ClipOutcome]]:
         """Process the batches in `pending`, and remove the finished ones from it."""
         try:
-            for table in self._pipeline(pending, missing).iter_batches(**SINGLE_ROWS):
+            for table in self._pipeline(pending, missing).iter_batches(**_SINGLE_ROWS):
                 number, outcomes = _unpacked(table)
                 if pending.pop(number, None) is not None:
                     yield outcomes
@@ -149,7 +149,7 @@ class ClusterEngine:
                 fn_args=(self.encoders.decode_spec, self.limits),
                 max_retries=RETRIES,
                 **reader,
-                **SINGLE_ROWS,
+                **_SINGLE_ROWS,
             )
             return read.map_batches(
                 _Encoder,
@@ -158,7 +158,7 @@ class ClusterEngine:
                 max_restarts=-1,
                 max_task_retries=RETRIES,
                 **encoder,
-                **SINGLE_ROWS,
+                **_SINGLE_ROWS,
             )
 
 

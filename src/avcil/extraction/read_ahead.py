@@ -22,7 +22,7 @@ from avcil.utils.frame_sampling import SLICE_CENTERS, FrameSampling
 if TYPE_CHECKING:
     from avcil.media.reader import MediaReader
 
-TIMEOUT = 300.0
+_TIMEOUT = 300.0
 """Time limit for reading one clip in seconds."""
 
 
@@ -114,7 +114,7 @@ def read_one(
     clip: Clip,
     spec: DecodeSpec,
     *,
-    timeout: float = TIMEOUT,
+    timeout: float = _TIMEOUT,
     reader: MediaReader | None = None,
 ) -> ReadClip:
     """Read one clip; errors of its file are returned as `reason`.

@@ -18,7 +18,7 @@ from avcil.utils.csv_files import write_csv
 from avcil.utils.listing import quoted
 from avcil.utils.progress import Progress
 
-MAX_CLIPS = 5
+_MAX_CLIPS = 5
 """Maximum number of clips with the smallest cosines in the text."""
 
 
@@ -76,7 +76,7 @@ class StoreComparison:
             lines[0] += f"; largest difference {self.largest_difference[name]:.3g}"
         if len(known) < len(values):
             lines.append(f"  {len(values) - len(known)} clips without a cosine: one of the two is zero")
-        for position in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:MAX_CLIPS]:
+        for position in np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:_MAX_CLIPS]:
             if values[position] < 1 - 1e-6:
                 lines.append(f"  {values[position]:.6f}  {self.shared[position]}")
         return lines

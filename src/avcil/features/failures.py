@@ -19,9 +19,9 @@ from avcil.utils.input_files import read_bytes
 NAME = "failures.csv"
 MAX_BYTES = 64 << 20
 """Maximum size of the file."""
-MAX_REASONS = 5
+_MAX_REASONS = 5
 """Maximum number of reasons in a report."""
-INTERVAL = 2.0
+_INTERVAL = 2.0
 """Seconds between updates of the file."""
 
 
@@ -88,7 +88,7 @@ class FailureList:
     @property
     def is_due(self) -> bool:
         """Whether the file should be written again."""
-        return time.monotonic() - self._written_at > INTERVAL
+        return time.monotonic() - self._written_at > _INTERVAL
 
     @property
     def is_empty(self) -> bool:
@@ -129,7 +129,7 @@ def reason_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:
     example = {reason: clip_id for clip_id, reason in reversed(pairs)}
     counts = Counter(reason for _, reason in pairs).most_common()
     lines = [
-        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:MAX_REASONS]
+        f"  {count:5d}  {reason} (such as {example[reason]!r})" for reason, count in counts[:_MAX_REASONS]
     ]
-    hidden = sum(count for _, count in counts[MAX_REASONS:])
+    hidden = sum(count for _, count in counts[_MAX_REASONS:])
     return [*lines, f"  {hidden:5d}  for other reasons"] if hidden else lines

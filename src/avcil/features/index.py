@@ -21,7 +21,7 @@ from avcil.features.store_folder import INDEX_NAME, check_no_links
 from avcil.utils.files import disk_error, sync_folder
 from avcil.utils.input_files import open_regular
 
-MAX_LINE_BYTES = 16 << 20
+_MAX_LINE_BYTES = 16 << 20
 
 
 def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int]:
@@ -38,8 +38,8 @@ def read_index(folder: Path, start: int = 0) -> tuple[dict[str, ShardEntry], int
     end = start
     with open_regular(path, follow=False) as file:
         file.seek(start)
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
-            if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+            if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
                 break
             try:
                 _apply(parse_line(line[:-1]), entries)

@@ -14,7 +14,7 @@ from avcil.features.manifest import modality_of
 from avcil.features.store import FeatureStore
 from avcil.features.writer import FeatureWriter
 
-CHUNK = 64
+_CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ def _check_manifests(stores: Sequence[FeatureStore]) -> None:
 
 def _copy(store: FeatureStore, prefix: str, writer: FeatureWriter) -> None:
     rows = [row for row, clip in enumerate(store.clips) if f"{prefix}/{clip.clip_id}" not in writer.done]
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
         arrays = {name: getattr(store, name)(part) for name in store.manifest.arrays()}
         for position, row in enumerate(part):
             clip = store.clips[row]

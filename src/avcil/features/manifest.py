@@ -16,15 +16,15 @@ from avcil.features.store_folder import OTHER_FOLDER
 from avcil.utils.files import read_json, write_json
 from avcil.utils.listing import difference
 
-FORMAT = "avcil-features"
+_FORMAT = "avcil-features"
 VERSION = 1
-DTYPES = ("float16", "float32")
+_DTYPES = ("float16", "float32")
 MISSING = ("skip", "keep", "fail")
 ZERO = "zero"
 """The policy of old stores; they are read like those with `keep`."""
 IMPORTED = "released:"
 """Prefix of the encoder name of imported features, for which there is no encoder."""
-MAX_ELEMENTS = 1 << 28
+_MAX_ELEMENTS = 1 << 28
 """Maximum number of elements of a clip's array: one GiB in float32."""
 _TITLES = {
     "visual": "visual encoder",
@@ -58,8 +58,8 @@ class Manifest:
     FORMS: ClassVar[dict[str, str]] = {"visual": "(T, S, D)", "audio": "(D,)", "audio_tokens": "(N, D)"}
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InputError(f"a feature store's dtype is {' or '.join(DTYPES)}, not {self.dtype!r}")
+        if self.dtype not in _DTYPES:
+            raise InputError(f"a feature store's dtype is {' or '.join(_DTYPES)}, not {self.dtype!r}")
         if self.missing not in (*MISSING, ZERO):
             check_missing(self.missing)
         if not self.arrays():
@@ -72,8 +72,8 @@ class Manifest:
                 raise InputError(
                     f"the shape of {name} features must be {form} with positive integers, not {shape!r:.100}"
                 )
-            if math.prod(shape) > MAX_ELEMENTS:
-                raise InputError(f"{name} features {shape} have more than {MAX_ELEMENTS} elements per clip")
+            if math.prod(shape) > _MAX_ELEMENTS:
+                raise InputError(f"{name} features {shape} have more than {_MAX_ELEMENTS} elements per clip")
 
     def arrays(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the stored arrays of a clip, by name."""
@@ -87,7 +87,7 @@ class Manifest:
             return None if modality is None else modality.to_dict()
 
         value = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "version": VERSION,
             "dtype": self.dtype,
             "visual": of(self.visual),
@@ -123,8 +123,8 @@ class Manifest:
                 "avcil extract clips.csv --out FOLDER"
             )
         value = read_json(path)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise InputError(f"{path} does not describe a feature store: its format is not {FORMAT!r}")
+        if not isinstance(value, dict) or value.get("format") != _FORMAT:
+            raise InputError(f"{path} does not describe a feature store: its format is not {_FORMAT!r}")
         if type(value.get("version")) is not int or value["version"] != VERSION:
             raise InputError(
                 f"{path} has format version {value.get('version')!r}; this avcil reads version {VERSION}. "

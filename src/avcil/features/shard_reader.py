@@ -23,9 +23,9 @@ from avcil.features.shards import Column, check_columns, read_header
 
 OPEN_SHARDS = 256
 """Maximum number of open shards."""
-MAX_READ_BYTES = 32 << 20
+_MAX_READ_BYTES = 32 << 20
 """Maximum bytes per read; the kernel reads ahead of long sequential reads."""
-READER_THREADS = 4
+_READER_THREADS = 4
 LARGE_ROW_BYTES = 1 << 20
 """Bytes per clip from which pread is not slower than copying from a memory map."""
 RERUN = "Run the avcil extract command that made the store again: it encodes only what is missing"
@@ -87,7 +87,7 @@ class ShardReader:
             shard = self._open(int(shards[begin]))
             shard.read(name, int(rows[begin]), data[begin * row_bytes : end * row_bytes])
 
-        ranges = _row_ranges(shards, rows, max_rows=max(1, MAX_READ_BYTES // row_bytes))
+        ranges = _row_ranges(shards, rows, max_rows=max(1, _MAX_READ_BYTES // row_bytes))
         if len(ranges) == 1:
             read(ranges[0])
         else:
@@ -139,4 +139,4 @@ def _row_ranges(shards: np.ndarray, rows: np.ndarray, *, max_rows: int) -> list[
 @cache
 def _threads(process: int) -> ThreadPoolExecutor:
     """The reader threads of a process."""
-    return ThreadPoolExecutor(READER_THREADS, thread_name_prefix=f"store-{process}")
+    return ThreadPoolExecutor(_READER_THREADS, thread_name_prefix=f"store-{process}")

@@ -22,8 +22,8 @@ from avcil.utils.files import write_atomically
 from avcil.utils.input_files import open_regular
 from avcil.utils.tensor_files import read_layout
 
-CODES = {"float16": "F16", "float32": "F32"}
-DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_CODES = {"float16": "F16", "float32": "F32"}
+_DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tuple[int, str]:
@@ -32,7 +32,7 @@ def write_shard(path: Path, columns: Mapping[str, Sequence[np.ndarray]]) -> tupl
     for name, rows in columns.items():
         begin, end = end, end + sum(row.nbytes for row in rows)
         shape = [len(rows), *rows[0].shape]
-        header[name] = {"dtype": CODES[rows[0].dtype.name], "shape": shape, "data_offsets": [begin, end]}
+        header[name] = {"dtype": _CODES[rows[0].dtype.name], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # aligns the tensors to eight bytes
     pieces = [len(text).to_bytes(8, "little"), text]
@@ -73,7 +73,7 @@ def read_header(path: Path) -> dict[str, Column]:
         with open_regular(path, follow=False) as file:
             layout = read_layout(file, "it")
         for name, tensor in layout.items():
-            if tensor.dtype not in DTYPES or not tensor.shape:
+            if tensor.dtype not in _DTYPES or not tensor.shape:
                 raise InputError(f"{name!r:.60} is {tensor.dtype} of shape {tensor.shape}")
     except (InputError, OSError) as error:
         raise InputError(
@@ -81,7 +81,7 @@ def read_header(path: Path) -> dict[str, Column]:
             "made the store again, which encodes its clips again"
         ) from None
     return {
-        name: Column(tensor.begin, DTYPES[tensor.dtype], tensor.shape[0], tensor.shape[1:])
+        name: Column(tensor.begin, _DTYPES[tensor.dtype], tensor.shape[0], tensor.shape[1:])
         for name, tensor in layout.items()
     }
 

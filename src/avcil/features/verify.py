@@ -29,7 +29,7 @@ from avcil.utils.files import file_sha256
 from avcil.utils.listing import quoted
 from avcil.utils.progress import Progress
 
-DAMAGE = {"missing": "shards missing", NOT_A_FILE: "shards that are links or folders"}
+_DAMAGE = {"missing": "shards missing", NOT_A_FILE: "shards that are links or folders"}
 ACTIONS = {
     "shard": "delete the shard file and run the avcil extract command that made the store again",
     "foreign": "these files belong to no committed shard; the next avcil extract removes what killed runs left "
@@ -45,7 +45,7 @@ ACTIONS = {
     "file_missing": "nothing, if the files were moved or deleted on purpose; the features can be used without them",
 }
 """What to do, by kind of problem."""
-UNLISTED = "stored clips that are not in use, since the last clip list does not contain them"
+_UNLISTED = "stored clips that are not in use, since the last clip list does not contain them"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def verify(path: Path | str, clips: Sequence[Clip] | None = None) -> Verificatio
         _duplicates(stored),
         *_damage(path, entries, manifest),
         StoreProblem(
-            "unlisted", UNLISTED, tuple(c.clip_id for c in stored if c.clip_id in unlisted), is_error=False
+            "unlisted", _UNLISTED, tuple(c.clip_id for c in stored if c.clip_id in unlisted), is_error=False
         ),
         StoreProblem("file_missing", "clips whose file is missing", changes["missing"], is_error=False),
         StoreProblem("file_changed", "clips whose file changed after it was encoded", changes["changed"]),
@@ -189,7 +189,7 @@ def _damage(path: Path, entries: Sequence[ShardEntry], manifest: Manifest) -> It
 def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[StoreProblem]:
     shard = (entry.shard,)
     if damage := shard_damage(path, entry.shard, entry.bytes):
-        what = DAMAGE.get(damage, "shards with another length than when written")
+        what = _DAMAGE.get(damage, "shards with another length than when written")
         yield StoreProblem("shard", what, shard)
         return
     file = path / "shards" / entry.shard

@@ -12,7 +12,7 @@ from avcil.features.index_lines import SHARD_NAME
 from avcil.utils.files import disk_error
 
 LOCK_NAME = re.compile(r"\.([0-9a-f]{12})\.lock", re.ASCII)
-PART_NAME = re.compile(rf"\.?{SHARD_NAME.pattern}(?:\.[0-9]+\.part)?", re.ASCII)
+_PART_NAME = re.compile(rf"\.?{SHARD_NAME.pattern}(?:\.[0-9]+\.part)?", re.ASCII)
 """A shard, or a temporary file of one."""
 
 
@@ -48,7 +48,7 @@ def remove_leftovers(shards: Path, committed: set[str]) -> None:
     locks = [match for name in names if (match := LOCK_NAME.fullmatch(name))]
     active = {lock[1] for lock in locks if _is_held(shards / lock[0])}
     for name in names:
-        match = PART_NAME.fullmatch(name) or LOCK_NAME.fullmatch(name)
+        match = _PART_NAME.fullmatch(name) or LOCK_NAME.fullmatch(name)
         if match and match[1] not in active and name not in committed:
             (shards / name).unlink(missing_ok=True)
 

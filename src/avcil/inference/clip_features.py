@@ -31,7 +31,7 @@ from avcil.media.reader import MediaReader
 from avcil.utils import checks
 from avcil.utils.prefetch import prefetch
 
-READERS = 2
+_READERS = 2
 """Number of clips that are read in parallel."""
 
 
@@ -138,7 +138,7 @@ class ClipReader:
 
         # Features and arrays are not read: they stay in `pending` until the files before them are read.
         read_file = partial(read_one, spec=self.decode_spec)
-        for read in prefetch(clips(), read_file, workers=READERS, depth=2 * READERS):
+        for read in prefetch(clips(), read_file, workers=_READERS, depth=2 * _READERS):
             while isinstance(pending[0], ClipArrays | ClipFeatures):
                 yield self._or_error(pending.pop(0))
             pending.pop(0)

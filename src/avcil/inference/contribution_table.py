@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-MEANINGS = {
+_MEANINGS = {
     "additive": "The contributions, with the bias term, add up to the score difference.",
     "ablation": (
         "Each value is the change of the score difference when a modality is left out, or when the features of an "
@@ -54,4 +54,4 @@ class ContributionTable:
     @property
     def meaning(self) -> str:
         """A sentence that explains the values."""
-        return MEANINGS[self.kind] if self.kind else ""
+        return _MEANINGS[self.kind] if self.kind else ""

@@ -20,11 +20,11 @@ from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
 from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method, closed_form_method_names
 
-UNCHECKED = (
+_UNCHECKED = (
     "the model does not record all clips that it has learned, because an earlier version trained it, or because clips "
     "were subtracted without a check. So it was not checked that each of these clips was learned"
 )
-UNKNOWN = "the model has not learned it"
+_UNKNOWN = "the model has not learned it"
 NotLearned = Literal["fail", "skip", "subtract"]
 """What to do with a clip that the model has not recorded as learned."""
 
@@ -64,7 +64,7 @@ def forget(
     numbers = [state.labels.index(label) for label in labels]
     features = [features for _, features in usable]
     hashes = clip_hashes(method, features, state)
-    notes = () if _records_all(method, learning) else (UNCHECKED,)
+    notes = () if _records_all(method, learning) else (_UNCHECKED,)
     reasons = dict(_reasons(method, hashes, numbers, state, check=not_learned != "subtract"))
     problems = [ClipProblem(path=Path(name_of(clips[i])), reason=reason) for i, reason in reasons.items()]
     if problems and (not_learned != "skip" or len(problems) == len(clips)):
@@ -122,7 +122,7 @@ def _reasons(
         elif found is not None:
             yield index, f"it was learned as class {state.labels[found]!r}"
         elif check:
-            yield index, UNKNOWN
+            yield index, _UNKNOWN
 
 
 def _not_learned_message(problems: Sequence[ClipProblem]) -> str:
@@ -132,7 +132,7 @@ def _not_learned_message(problems: Sequence[ClipProblem]) -> str:
         f"{shown}{more}. Nothing was forgotten. Give only clips that were learned, not held-out clips, with the "
         "classes as which they were learned"
     )
-    if not any(problem.reason == UNKNOWN for problem in problems):
+    if not any(problem.reason == _UNKNOWN for problem in problems):
         return message
     return (
         f"{message}. Learned clips whose features differ by rounding, because another processor computed them, can be "

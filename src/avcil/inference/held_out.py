@@ -22,11 +22,11 @@ from avcil.runs.run_store import store_of_run
 from avcil.saved_models.folder import SavedModel, save_tensors
 from avcil.utils.tensor_files import load_tensors
 
-MIN_CLIPS = 4
+_MIN_CLIPS = 4
 """Minimum number of clips of a class; of a class with fewer, none is held out."""
 FRACTION = 0.2
 """Fraction of the clips of each class that is held out by default."""
-MAX_TEST_CLIPS = 500
+_MAX_TEST_CLIPS = 500
 """Maximum number of test clips of a run that are evaluated; it limits memory, which holds their features."""
 
 
@@ -110,7 +110,7 @@ def hold_out(clips: Sequence[Source], labels: Sequence[str], fraction: float = F
         by_label[label].append(index)
     is_held_out = [False] * len(clips)
     for indices in by_label.values():
-        if len(indices) < MIN_CLIPS or not fraction:
+        if len(indices) < _MIN_CLIPS or not fraction:
             continue
         count = min(max(1, round(fraction * len(indices))), len(indices) - 2)
         keys = {i: hashlib.sha256(Path(name_of(clips[i])).name.encode()).hexdigest() for i in indices}
@@ -139,7 +139,7 @@ def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
     known, modality = set(state.labels), state.model.modality
     tests = [row for row, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
     complete = [row for row in tests if store.clips[row].has(modality)]
-    rows = complete[:: max(1, -(-len(complete) // MAX_TEST_CLIPS))]
+    rows = complete[:: max(1, -(-len(complete) // _MAX_TEST_CLIPS))]
     notes = []
     if not tests:
         notes.append("the old classes are not evaluated: the run has no test clips of them")

@@ -11,7 +11,7 @@ from typing import Any
 from avcil.errors import AvcilError, InputError
 from avcil.saved_models.folder import MODEL_FILES, ONNX_FILE
 
-OPTIONAL = ("learning.json", "learning.safetensors", ONNX_FILE)
+_OPTIONAL = ("learning.json", "learning.safetensors", ONNX_FILE)
 """These files of an earlier version of the model are deleted on the hub if the new version has none."""
 
 
@@ -34,7 +34,7 @@ def upload(save: Callable[[Path], None], name: str, *, private: bool) -> str:
         try:
             url = client.create_repo(name, private=private, exist_ok=True)
             client.upload_folder(
-                repo_id=name, folder_path=part, commit_message="Model", delete_patterns=list(OPTIONAL)
+                repo_id=name, folder_path=part, commit_message="Model", delete_patterns=list(_OPTIONAL)
             )
         except Exception as error:
             raise AvcilError(f"{name} {_failure('uploaded to', error)}") from error

@@ -18,7 +18,7 @@ from avcil.saved_models.learning_state import LearningState
 from avcil.training.update import closed_form_method
 from avcil.utils.listing import difference
 
-MERGEABLE = BladeMethod.name
+_MERGEABLE = BladeMethod.name
 FEATURES = {
     "audio": "audio encoders",
     "visual": "visual encoders",
@@ -77,9 +77,9 @@ def _learning(state: SavedModel, name: str) -> LearningState:
             "Train it again with avcil train"
         )
     method = state.learning.settings.method
-    if method != MERGEABLE:
+    if method != _MERGEABLE:
         raise InputError(
-            f"{name} was trained with the method {method}. Only models of the method {MERGEABLE} can be merged"
+            f"{name} was trained with the method {method}. Only models of the method {_MERGEABLE} can be merged"
         )
     if "moments.gram" in state.learning.tensors:
         raise InputError(

@@ -24,7 +24,7 @@ DEFAULT_ALPHA = 0.05
 """Significance level of the test for unknown classes: a clip with a p-value up to it is rejected. About this fraction
 of clips of known classes is rejected by mistake if they are recorded like the training clips, and more otherwise."""
 
-LABEL_BATCH = 64
+_LABEL_BATCH = 64
 """Clips that `predict_labels` predicts together."""
 PREDICTED_FROM = "predicted from"
 """Start of the note on a missing modality."""
@@ -102,9 +102,9 @@ def predict_labels(state: SavedModel, clips: Sequence[ClipFeatures]) -> list[str
     for number, parts in enumerate(inputs):
         by_shapes[tuple(None if part is None else part.shape for part in parts)].append(number)
     batches = [
-        numbers[start : start + LABEL_BATCH]
+        numbers[start : start + _LABEL_BATCH]
         for numbers in by_shapes.values()
-        for start in range(0, len(numbers), LABEL_BATCH)
+        for start in range(0, len(numbers), _LABEL_BATCH)
     ]
     is_class = torch.tensor([label != BACKGROUND for label in state.labels])
     labels = [""] * len(clips)

@@ -23,7 +23,7 @@ from avcil.features.manifest import IMPORTED
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-SPLITS = {"train": "train", "val": "validation", "test": "test"}
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """Names of the splits in avcil and in Hugging Face Datasets."""
 CHUNK_BYTES = 32 << 20
 """Features that are held in memory at once."""
@@ -51,7 +51,7 @@ def to_huggingface(store: FeatureStore | Path | str, *, cache_dir: Path | str | 
     arrays = _arrays(store.manifest)
     chunk = max(1, CHUNK_BYTES // sum(4 * math.prod(shape) for shape in arrays.values()))
     splits = datasets.DatasetDict()
-    for split, name in SPLITS.items():
+    for split, name in _SPLITS.items():
         rows = [row for row, clip in enumerate(store.clips) if clip.split == split]
         if not rows:
             continue
@@ -128,7 +128,7 @@ def from_huggingface(
     Raises:
         InputError: A split or column is unknown, or a value does not fit.
     """
-    names = {avcil: avcil for avcil in SPLITS} | {other: avcil for avcil, other in SPLITS.items()}
+    names = {avcil: avcil for avcil in _SPLITS} | {other: avcil for avcil, other in _SPLITS.items()}
     unknown = [name for name in dataset if name not in names]
     if unknown or not dataset:
         raise InputError(

@@ -27,7 +27,7 @@ from avcil.interop.torch_dataset import FeatureDataset, stored_modality
 from avcil.streams.base import Stream
 from avcil.streams.registry import DEFAULT, parse_stream
 
-SPLITS = {"train": "train", "valid": "val", "test": "test"}
+_SPLITS = {"train": "train", "valid": "val", "test": "test"}
 """Splits of a store by the name of the stream."""
 
 
@@ -152,7 +152,7 @@ class Scenario:
         tasks = range(len(stream.benchmark.steps))
         self.streams = {
             name: ExperienceStream(name, [dataset(split, task) for task in tasks], self)
-            for name, split in SPLITS.items()
+            for name, split in _SPLITS.items()
         }
         self.train_stream, self.valid_stream, self.test_stream = self.streams.values()
         self.n_experiences = self.num_tasks = len(tasks)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-BACKGROUND, TEXT_COLOR, MUTED_COLOR = (18, 22, 27), (233, 236, 240), (154, 164, 177)
+BACKGROUND, _TEXT_COLOR, _MUTED_COLOR = (18, 22, 27), (233, 236, 240), (154, 164, 177)
 ABOVE_UNIFORM, BELOW_UNIFORM = (130, 177, 255), (255, 154, 98)
-MIN_DEVIATION = 0.5
+_MIN_DEVIATION = 0.5
 """Minimum range of the bars in percentage points, so that nearly equal weights look equal."""
-WIDTH_IN_FONT_SIZES = 28
+_WIDTH_IN_FONT_SIZES = 28
 """Width of the footer divided by the font size."""
 
 
@@ -38,7 +38,7 @@ def footer(width: int, scale: AttentionScale, temporal: np.ndarray, current: int
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    size = max(11, width // WIDTH_IN_FONT_SIZES)
+    size = max(11, width // _WIDTH_IN_FONT_SIZES)
     image = Image.new("RGB", (width, 6 * size // 2 * 2), BACKGROUND)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(size)
@@ -60,7 +60,7 @@ def scale_strip(width: int, scale: AttentionScale) -> np.ndarray:
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    size = max(11, width // (2 * WIDTH_IN_FONT_SIZES))
+    size = max(11, width // (2 * _WIDTH_IN_FONT_SIZES))
     image = Image.new("RGB", (width, 9 * size // 2), BACKGROUND)
     font = ImageFont.load_default(size)
     _draw_scale(image, ImageDraw.Draw(image), font, size, (size, width // 2), scale)
@@ -81,12 +81,12 @@ def _draw_scale(
     top, height = size // 2 + 2, size
     image.paste(Image.fromarray(scale.legend(right - left, height)), (left, top))
     even = left + round(float(scale.position(1.0)) * (right - left - 1))
-    draw.line([(even, top - 3), (even, top + height + 2)], fill=TEXT_COLOR, width=2)
+    draw.line([(even, top - 3), (even, top + height + 2)], fill=_TEXT_COLOR, width=2)
     below = top + height + size // 3
-    draw.text((left, below), f"{scale.low:.2f}", fill=TEXT_COLOR, font=font)
-    draw.text((right, below), f"{scale.high:.2f}", fill=TEXT_COLOR, font=font, anchor="ra")
+    draw.text((left, below), f"{scale.low:.2f}", fill=_TEXT_COLOR, font=font)
+    draw.text((right, below), f"{scale.high:.2f}", fill=_TEXT_COLOR, font=font, anchor="ra")
     text = "times uniform weight"
-    draw.text(((left + right) / 2, below + 1.3 * size), text, fill=MUTED_COLOR, font=font, anchor="ma")
+    draw.text(((left + right) / 2, below + 1.3 * size), text, fill=_MUTED_COLOR, font=font, anchor="ma")
 
 
 def _draw_temporal_weights(
@@ -102,7 +102,7 @@ def _draw_temporal_weights(
     base = reach + size // 4
     percents = 100 * np.asarray(temporal, dtype=np.float64)
     differences = percents - 100 / len(percents)
-    span = max(float(np.abs(differences).max()), MIN_DEVIATION)
+    span = max(float(np.abs(differences).max()), _MIN_DEVIATION)
     column = (right - left) / len(percents)
     for number, difference in enumerate(differences.tolist()):
         end = base - reach * difference / span
@@ -115,10 +115,10 @@ def _draw_temporal_weights(
         color = ABOVE_UNIFORM if difference >= 0 else BELOW_UNIFORM
         dim = tuple((part + 2 * ground) // 3 for part, ground in zip(color, BACKGROUND, strict=True))
         draw.rectangle(box, fill=color if number == current else dim)
-    draw.line([(left, base), (right, base)], fill=MUTED_COLOR)
+    draw.line([(left, base), (right, base)], fill=_MUTED_COLOR)
     text = f"{percents[current]:.1f} % ({differences[current]:+z.1f})"
     middle = (left + right) / 2
-    draw.text((middle, base + reach + 1), text, fill=TEXT_COLOR, font=font, anchor="ma")
+    draw.text((middle, base + reach + 1), text, fill=_TEXT_COLOR, font=font, anchor="ma")
     draw.text(
-        (middle, base + reach + 1.3 * size), "temporal weight", fill=MUTED_COLOR, font=font, anchor="ma"
+        (middle, base + reach + 1.3 * size), "temporal weight", fill=_MUTED_COLOR, font=font, anchor="ma"
     )

@@ -15,11 +15,11 @@ import numpy as np
 from avcil.errors import InputError
 from avcil.media.overlay import colors
 
-OPACITY = (0.15, 0.75)
+_OPACITY = (0.15, 0.75)
 """Opacity of the color at the low and the high end of the scale."""
 MIN_SPAN = 0.1
 """Minimum range of the scale, so that noise in a uniform map is not visible."""
-GRAY = 128
+_GRAY = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class AttentionScale:
 
     def legend(self, width: int, height: int) -> np.ndarray:
         """The scale drawn over a gray frame: (height, width, 3) uint8, from low to high."""
-        gray = np.full((height, width, 3), GRAY, np.uint8)
+        gray = np.full((height, width, 3), _GRAY, np.uint8)
         return _mixed(gray, np.broadcast_to(np.linspace(0, 1, width), (height, width)))
 
 
@@ -115,5 +115,5 @@ def _interpolation(cells: int, size: int) -> np.ndarray:
 
 def _mixed(frame: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Blend colors of positions (H, W) in [0, 1] over the frame; opacity grows with the position."""
-    opacity = (OPACITY[0] + (OPACITY[1] - OPACITY[0]) * position)[..., None]
+    opacity = (_OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * position)[..., None]
     return np.rint((1 - opacity) * frame + opacity * colors(position)).astype(np.uint8)

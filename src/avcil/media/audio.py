@@ -39,7 +39,7 @@ MIN_GAP = 0.1
 """Seconds by which time stamps may be ahead of the sample count before zeros are inserted (FFmpeg's limit)."""
 MIN_SEEK_START = 60.0
 """Start of a segment in seconds from which seeking is faster than decoding."""
-PREROLL = 0.5
+_PREROLL = 0.5
 """Seconds decoded before the segment after seeking, for codecs that depend on earlier samples."""
 MAX_SAMPLES = 2**28
 """Maximum length: 4.6 hours at 16 kHz, 1 GiB."""
@@ -92,7 +92,7 @@ def _read(
         if track.codec_context is None:
             raise MediaError("the audio track's codec is unknown to FFmpeg or not described in the file")
         if seek:
-            _seek(container, track, timeline.origin + start - PREROLL)
+            _seek(container, track, timeline.origin + start - _PREROLL)
         decoder = _Decoder(container, track, deadline, timeline)
         channels = Channels(strongest)
         buffer = _AudioBuffer(

@@ -25,7 +25,7 @@ from av.stream import Disposition
 
 from avcil.errors import AvcilError, InputError
 
-MIN_PYAV, MAX_PYAV = (18, 1), (19, 0)
+_MIN_PYAV, _MAX_PYAV = (18, 1), (19, 0)
 """Supported versions of PyAV: from the first (inclusive) to the second (exclusive)."""
 MAX_PIXELS = 8192 * 8192
 """Maximum size of a frame. A file of a few hundred bytes can declare frames larger than memory."""
@@ -38,7 +38,7 @@ FILE_ERRORS = (*FFMPEG_ERRORS, ValueError, ArithmeticError)
 AttributeError are not included: they are errors of this program or of an unsupported version of PyAV."""
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError)
 """Errors of the program, or of an unsupported version of a library; a file never causes them."""
-UNSUPPORTED_FORMATS = {
+_UNSUPPORTED_FORMATS = {
     "tty": "text",
     "bin": "text art",
     "adf": "text art",
@@ -50,14 +50,14 @@ UNSUPPORTED_FORMATS = {
     "sdp": "a network session",
 }
 """Formats of FFmpeg that are not recordings: text that it would render, and references that it would follow."""
-NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+_NOT_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 def check_pyav(version: str) -> None:
     """Raise `AvcilError` if this version of PyAV is not supported."""
     installed = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if not MIN_PYAV <= installed < MAX_PYAV:
-        oldest, following = (".".join(map(str, bound)) for bound in (MIN_PYAV, MAX_PYAV))
+    if not _MIN_PYAV <= installed < _MAX_PYAV:
+        oldest, following = (".".join(map(str, bound)) for bound in (_MIN_PYAV, _MAX_PYAV))
         raise AvcilError(
             f"PyAV {version} is installed, which avcil does not support; it needs {oldest} or later and less than "
             f"{following}. Run: pip install 'av>={oldest},<{following}'"
@@ -211,8 +211,8 @@ def open_media(path: Path, deadline: Deadline) -> Iterator[InputContainer]:
         raise MediaError(f"{path} is not a media file that can be read: {reason_of(error)}") from None
     with container:
         name = container.format.name
-        if name in UNSUPPORTED_FORMATS:
-            raise MediaError(f"{path} is {UNSUPPORTED_FORMATS[name]}, not a recording")
+        if name in _UNSUPPORTED_FORMATS:
+            raise MediaError(f"{path} is {_UNSUPPORTED_FORMATS[name]}, not a recording")
         yield container
 
 
@@ -265,7 +265,7 @@ def stream_info(container: InputContainer) -> StreamInfo:
 
 def _best_track(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
     """The track that FFmpeg selects; cover images of audio files do not count as video."""
-    tracks = [track for track in getattr(container.streams, kind) if not track.disposition & NOT_VIDEO]
+    tracks = [track for track in getattr(container.streams, kind) if not track.disposition & _NOT_VIDEO]
     best = container.streams.best(kind)
     if best in tracks:
         return best

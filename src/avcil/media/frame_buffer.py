@@ -20,7 +20,7 @@ from avcil.utils.frame_sampling import FrameSampling
 
 MAX_BYTES = 4 * 2**30
 """Maximum memory for the frames of one clip."""
-UNSPECIFIED = 2
+_UNSPECIFIED = 2
 """Number of an unspecified color space in FFmpeg and H.273; FFmpeg then assumes BT.601."""
 SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Bilinear, with averaging when downscaling; bit-identical on all CPUs."""
@@ -132,7 +132,7 @@ class _FrameBuffer:
         try:
             return self._converted(frame)
         except FILE_ERRORS as error:
-            if frame.colorspace == UNSPECIFIED:
+            if frame.colorspace == _UNSPECIFIED:
                 raise MediaError(
                     f"a frame of {frame.width}x{frame.height} pixels ({frame.format.name}) cannot be converted "
                     f"to RGB: {reason_of(error)}"
@@ -140,7 +140,7 @@ class _FrameBuffer:
             self._add_problem(
                 f"the color space (number {frame.colorspace} of ITU-T H.273) is unknown; colors may be wrong"
             )
-            frame.colorspace = UNSPECIFIED
+            frame.colorspace = _UNSPECIFIED
             return self._rgb(frame)
 
     def _converted(self, frame: Any) -> np.ndarray:

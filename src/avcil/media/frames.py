@@ -42,7 +42,7 @@ from avcil.media.timeline import Timeline
 
 MIN_SEEK_DISTANCE = 10.0
 """Seconds to the next time from which seeking is faster than decoding everything (measured)."""
-MAX_GAP = 10.0
+_MAX_GAP = 10.0
 """Seconds that a frame may be displayed beyond its duration without a note."""
 CONCEALED_DAMAGE = "parts of the video are damaged; the decoder filled them in"
 
@@ -169,7 +169,9 @@ class TrackReader:
                 )
             return self._next[1]
         begin, frame = self._current
-        self._frames_in_gap += self._next is not None and time - begin > MAX_GAP + _length(frame, self._track)
+        self._frames_in_gap += self._next is not None and time - begin > _MAX_GAP + _length(
+            frame, self._track
+        )
         return frame
 
     def _advance(self) -> None:

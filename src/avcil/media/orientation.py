@@ -15,7 +15,7 @@ import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 
-MAX_TYPES = 64
+_MAX_TYPES = 64
 """Upper bound for the number of FFmpeg's side data types; version 8 has 32."""
 
 
@@ -83,7 +83,7 @@ def _known_side_data(frame: Any) -> Any:
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
     )
-    for number in sorted(set(range(MAX_TYPES)) - {known.value for known in Type}):
+    for number in sorted(set(range(_MAX_TYPES)) - {known.value for known in Type}):
         without = graph.add("sidedata", f"mode=delete:type={number}")
         last.link_to(without)
         last = without

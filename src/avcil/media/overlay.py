@@ -14,7 +14,7 @@ import numpy as np
 
 from avcil.errors import InputError
 
-COLOR_MAP = Path(__file__).with_name("inferno.npy")
+_COLOR_MAP = Path(__file__).with_name("inferno.npy")
 """Matplotlib's color map "inferno", which color-blind readers can use: uint8 (256, 3), CC0."""
 
 
@@ -25,7 +25,7 @@ def colors(level: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _table() -> np.ndarray:
-    return np.load(COLOR_MAP, allow_pickle=False).astype(np.float64)
+    return np.load(_COLOR_MAP, allow_pickle=False).astype(np.float64)
 
 
 def enlarged(frame: np.ndarray, short_side: int) -> np.ndarray:

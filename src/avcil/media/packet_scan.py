@@ -16,11 +16,11 @@ from avcil.media.container import FILE_ERRORS, Deadline, seconds_of
 
 MAX_STEP = 10.0
 """Seconds between two packets above which there is a discontinuity, in formats that have them (ffmpeg's threshold)."""
-STEP_BACK = 0.1
+_STEP_BACK = 0.1
 """Seconds by which decoding time stamps run backwards at a discontinuity (ffmpeg's threshold)."""
-MAX_PENDING = 16
+_MAX_PENDING = 16
 """Maximum number of jumps of another track that a track has not reached yet."""
-TS_DISCONT = 0x0200
+_TS_DISCONT = 0x0200
 """FFmpeg's flag AVFMT_TS_DISCONT: time stamps of the format may jump."""
 
 
@@ -29,7 +29,7 @@ def display_stamp(packet: Any) -> int | None:
     if packet.pts is None or packet.dts is None:
         return packet.dts if packet.pts is None else packet.pts
     later = seconds_of(packet.pts - packet.dts, packet.time_base)
-    return packet.pts if -STEP_BACK <= later <= MAX_STEP else packet.dts
+    return packet.pts if -_STEP_BACK <= later <= MAX_STEP else packet.dts
 
 
 class PacketScan:
@@ -42,7 +42,7 @@ class PacketScan:
         """For each discontinuity, the seconds by which time stamps are ahead of the expected ones (negative:
         behind)."""
         self._detect_jumps = detect_jumps
-        self._step = MAX_STEP if container.format.flags & TS_DISCONT else float("inf")
+        self._step = MAX_STEP if container.format.flags & _TS_DISCONT else float("inf")
         self._read(container, used, deadline)
 
     def _read(self, container: InputContainer, used: list[Any], deadline: Deadline) -> None:
@@ -65,9 +65,9 @@ class PacketScan:
     def _detect_jump(self, track: _TrackScan, packet: Any) -> None:
         """Compare a time stamp with the expected one. A jump is either new, or one that another track has made."""
         delta = track.seconds_ahead(packet)
-        if delta is None or abs(delta) <= STEP_BACK:
+        if delta is None or abs(delta) <= _STEP_BACK:
             return
-        pending = list(accumulate(self.jumps[track.jumps : track.jumps + MAX_PENDING]))
+        pending = list(accumulate(self.jumps[track.jumps : track.jumps + _MAX_PENDING]))
         best = min(range(len(pending)), key=lambda k: abs(delta - pending[k]), default=None)
         if best is not None and abs(delta - pending[best]) < abs(delta) / 2:
             if best == 0:  # with the smaller offset, no track overlaps itself
@@ -120,7 +120,7 @@ class _TrackScan:
 
     def runs_backwards(self, packet: Any) -> bool:
         stamp = self._stamp(packet)
-        return stamp is not None and self._last is not None and stamp + STEP_BACK < self._last
+        return stamp is not None and self._last is not None and stamp + _STEP_BACK < self._last
 
     def begin_part(self, jumps: int) -> None:
         self.jumps = jumps

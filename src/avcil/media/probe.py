@@ -21,9 +21,9 @@ from avcil.media.orientation import Orientation, display_matrix, orientation_of
 from avcil.media.sizes import square_pixel_size
 from avcil.media.timeline import DECLARED_TOLERANCE, timeline_of
 
-PROBE_PACKETS = 200
+_PROBE_PACKETS = 200
 """Maximum number of packets decoded to get the first frame, which has the display matrix."""
-MAX_FPS = 500
+_MAX_FPS = 500
 """Higher rates are the time base of a container (Matroska: 1000), not a frame rate."""
 
 
@@ -100,7 +100,7 @@ def _probe(path: Path, deadline: Deadline) -> MediaInfo:
 def _orientation(container: Any, track: Any, deadline: Deadline) -> Orientation:
     if track is None or track.codec_context is None:
         return Orientation()
-    packets = itertools.islice(container.demux(track), PROBE_PACKETS)
+    packets = itertools.islice(container.demux(track), _PROBE_PACKETS)
     for frames in decoded(packets, deadline, PacketCounts(kind="video")):
         for frame in frames:
             return orientation_of(display_matrix(frame))[0]
@@ -118,7 +118,7 @@ def _video_properties(track: Any, orientation: Orientation) -> dict[str, Any]:
         "has_video": track is not None,
         "width": size[0],
         "height": size[1],
-        "fps": float(rate) if rate and rate <= MAX_FPS else None,
+        "fps": float(rate) if rate and rate <= _MAX_FPS else None,
         "rotation": orientation.rotation,
         "mirrored": orientation.mirrored,
         "video_codec": None if codec is None else codec.name,

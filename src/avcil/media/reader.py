@@ -24,7 +24,7 @@ from avcil.utils.frame_sampling import FrameSampling
 from avcil.workers.process import WorkerDiedError, WorkerProcess, WorkerTimeoutError
 from avcil.workers.reply_stream import TimeBudget
 
-GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 10.0
 """Seconds after its own time limit until a worker that does not answer is killed."""
 
 
@@ -46,7 +46,7 @@ class ReadLimits:
     """Memory in addition to what a worker process uses before its first clip."""
     packets: int | None = None
     """Maximum number of packets, including repeated passes over the file; None does not count them."""
-    grace_seconds: float = GRACE_SECONDS
+    grace_seconds: float = _GRACE_SECONDS
     """Time after `seconds` until a worker process that does not answer is killed."""
 
     def __post_init__(self) -> None:

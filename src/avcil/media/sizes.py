@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TypeGuard
 
-MAX_PIXEL_ASPECT = 8
+_MAX_PIXEL_ASPECT = 8
 """Pixel aspect ratios beyond this are taken for a damaged header and ignored."""
 
 
@@ -27,7 +27,7 @@ def square_pixel_size(width: int, height: int, pixel_aspect: Fraction | None) ->
 
 def is_plausible_aspect(pixel_aspect: Fraction | None) -> TypeGuard[Fraction]:
     """Whether a pixel aspect ratio (width / height) is plausible."""
-    return pixel_aspect is not None and Fraction(1, MAX_PIXEL_ASPECT) <= pixel_aspect <= MAX_PIXEL_ASPECT
+    return pixel_aspect is not None and Fraction(1, _MAX_PIXEL_ASPECT) <= pixel_aspect <= _MAX_PIXEL_ASPECT
 
 
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:

@@ -20,11 +20,11 @@ import numpy as np
 
 from avcil.media.container import TIME_TOLERANCE, seconds_of
 
-CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
+_CODECS = frozenset({"h264", "mpeg4", "mpeg2video"})
 REORDER_WINDOW = 34
 """Number of packets compared in each direction; H.264 reorders at most 16 frames, that is 32 fields."""
-IDR = 5
-SELF_CONTAINED = frozenset({1, 2, 3, 4, IDR, 9, 12})
+_IDR = 5
+_SELF_CONTAINED = frozenset({1, 2, 3, 4, _IDR, 9, 12})
 """Types of H.264 NAL units that affect only their own frame: slices, delimiters, filler data."""
 
 
@@ -45,7 +45,7 @@ class PacketSkipper:
     @staticmethod
     def supports(track: Any) -> bool:
         """Whether the codec of the track is supported."""
-        return track.codec_context.name in CODECS
+        return track.codec_context.name in _CODECS
 
     def packets(self, packets: Iterator[Any]) -> Iterator[Any]:
         """The packets to decode; before each one, the decoder is told whether its frame is needed."""
@@ -55,7 +55,7 @@ class PacketSkipper:
         self._droppable.clear()
         for packet in packets:
             self._add_time_stamp(packet, stamps)
-            if packet.size and packet.is_keyframe and IDR in self._nal_types_in(packet):
+            if packet.size and packet.is_keyframe and _IDR in self._nal_types_in(packet):
                 self._droppable.update(map(id, self._droppable_tail(ahead, stamps)))
             ahead.append(packet)
             if len(ahead) > REORDER_WINDOW:
@@ -81,7 +81,7 @@ class PacketSkipper:
     def _droppable_tail(self, ahead: deque[Any], stamps: list[int]) -> Iterator[Any]:
         """Trailing packets that are not needed if the next frame is an IDR frame."""
         for packet in reversed(ahead):
-            if self._is_needed(packet.pts, stamps) or not self._nal_types_in(packet) <= SELF_CONTAINED:
+            if self._is_needed(packet.pts, stamps) or not self._nal_types_in(packet) <= _SELF_CONTAINED:
                 return
             yield packet
 

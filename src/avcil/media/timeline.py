@@ -35,15 +35,15 @@ END_TOLERANCE = 0.5
 """Seconds by which a track may end early without a note, since headers round durations."""
 DECLARED_TOLERANCE = 1.0
 """Tolerance in seconds for durations that a header declares."""
-ESTIMATED_TOLERANCE = 0.1
+_ESTIMATED_TOLERANCE = 0.1
 """Tolerance in seconds for estimated durations, which may not include padding."""
-INDEXED_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
+_INDEXED_FORMATS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Formats whose index of all packets is read when a file is opened."""
-DECLARED_FORMATS = frozenset(
+_DECLARED_FORMATS = frozenset(
     {"matroska,webm", "asf", "mxf", "wav", "w64", "aiff", "au", "caf", "nut", "rm", "yuv4mpegpipe"}
 )
 """Formats with a declared duration and fast seeking, so that the end can be checked."""
-CACHE_SIZE = 32
+_CACHE_SIZE = 32
 """Number of cached timelines: many clips may be segments of the same file."""
 
 
@@ -98,7 +98,11 @@ def timeline_of(path: Path, container: InputContainer, tracks: StreamInfo, deadl
         video_end=_track_end(tracks.video, tracks.origin),
         audio_end=_track_end(tracks.audio, tracks.origin),
     )
-    if tracks.duration and container.format.name in INDEXED_FORMATS and _index_reaches_end(container, tracks):
+    if (
+        tracks.duration
+        and container.format.name in _INDEXED_FORMATS
+        and _index_reaches_end(container, tracks)
+    ):
         return header
     return _measured(path, container.format.name, header, deadline)
 
@@ -132,9 +136,9 @@ def _measured(path: Path, format_name: str, header: Timeline, deadline: Deadline
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     timeline = _cache.get(key)
     if timeline is None:
-        confirmed = format_name in DECLARED_FORMATS and _end_is_declared(path, header, deadline)
+        confirmed = format_name in _DECLARED_FORMATS and _end_is_declared(path, header, deadline)
         timeline = _cache[key] = header if confirmed else _scanned(path, format_name, header, deadline)
-        if len(_cache) > CACHE_SIZE:
+        if len(_cache) > _CACHE_SIZE:
             _cache.popitem(last=False)
     return timeline
 
@@ -157,16 +161,16 @@ def _scanned(path: Path, format_name: str, header: Timeline, deadline: Deadline)
     with open_media(path, deadline) as container:
         tracks = stream_info(container)
         scan = PacketScan(
-            container, deadline, detect_jumps=format_name not in INDEXED_FORMATS | DECLARED_FORMATS
+            container, deadline, detect_jumps=format_name not in _INDEXED_FORMATS | _DECLARED_FORMATS
         )
         used = (tracks.video, tracks.audio)
         ends = [None if track is None else scan.end(track) - header.origin for track in used]
     duration = max(0.0, scan.end() - header.origin)
-    known = header.declared if format_name in INDEXED_FORMATS | DECLARED_FORMATS else None
+    known = header.declared if format_name in _INDEXED_FORMATS | _DECLARED_FORMATS else None
     if header.duration and not scan.jumps:
         if not duration and known is None:  # packets without time stamps
             return header
-        if abs(duration - header.duration) <= (ESTIMATED_TOLERANCE if known is None else DECLARED_TOLERANCE):
+        if abs(duration - header.duration) <= (_ESTIMATED_TOLERANCE if known is None else DECLARED_TOLERANCE):
             return header
     problems = _jump_problems(scan)
     if known is not None:

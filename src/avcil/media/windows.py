@@ -34,7 +34,7 @@ from avcil.utils.frame_sampling import FrameSampling
 
 CHUNK = 30.0
 """Seconds of audio that are decoded together."""
-TIMEOUT = 24 * 3600.0
+_TIMEOUT = 24 * 3600.0
 """Time limit of a file in seconds; it includes the time that the caller spends between windows."""
 
 
@@ -94,7 +94,7 @@ def read_windows(
         MediaError: The file cannot be opened.
     """
     path = Path(path)
-    deadline = Deadline(path, TIMEOUT, max_packets)
+    deadline = Deadline(path, _TIMEOUT, max_packets)
     with open_media(path, deadline) as container:
         timeline = timeline_of(path, container, stream_info(container), deadline)
     audio = None if sample_rate is None else _AudioChunks(path, sample_rate, deadline, timeline)

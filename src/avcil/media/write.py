@@ -18,9 +18,9 @@ from avcil.errors import InputError
 from avcil.media.container import reason_of
 from avcil.utils.files import write_atomically
 
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Sample rates of AAC in Hz."""
-AAC_BLOCK = 1024
+_AAC_BLOCK = 1024
 
 
 def write_video(
@@ -57,9 +57,9 @@ def _check(path: Path, fps: float, waveform: np.ndarray | None, sample_rate: int
         raise InputError(f"{path}: give waveform and sample_rate together, or neither")
     if waveform is None:
         return
-    if sample_rate not in AAC_RATES:
+    if sample_rate not in _AAC_RATES:
         raise InputError(
-            f"{path}: sample_rate {sample_rate!r} is not one of AAC's: {', '.join(map(str, AAC_RATES))}"
+            f"{path}: sample_rate {sample_rate!r} is not one of AAC's: {', '.join(map(str, _AAC_RATES))}"
         )
     if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
         raise InputError(
@@ -130,9 +130,9 @@ def _set_size(path: Path, video: Any, frame: np.ndarray) -> None:
 
 def _blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[Any]:
     samples = np.clip(waveform, -1, 1).astype(np.float32)
-    for begin in range(0, len(samples), AAC_BLOCK):
+    for begin in range(0, len(samples), _AAC_BLOCK):
         block = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[None, begin : begin + AAC_BLOCK]), format="fltp", layout="mono"
+            np.ascontiguousarray(samples[None, begin : begin + _AAC_BLOCK]), format="fltp", layout="mono"
         )
         block.sample_rate, block.pts, block.time_base = sample_rate, begin, Fraction(1, sample_rate)
         yield block

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from avcil.methods.step import Step
 from avcil.utils.rng import generator
 
-DECAY = 2e-4
+_DECAY = 2e-4
 """Weight decay of a and b, so that a minimum exists also if all held-out clips are classified correctly."""
-NEWTON_STEPS = 100
+_NEWTON_STEPS = 100
 
 
 def held_rows(step: Step, share: float) -> Tensor:
@@ -73,15 +73,15 @@ def fit_corrections(logits: Tensor, labels: Tensor, groups: Sequence[slice]) -> 
         return uncorrected + torch.einsum("p,pnk->nk", parameters, slope)
 
     def loss(parameters: Tensor) -> Tensor:
-        return F.cross_entropy(corrected(parameters), labels) + DECAY / 2 * parameters.square().sum()
+        return F.cross_entropy(corrected(parameters), labels) + _DECAY / 2 * parameters.square().sum()
 
-    for _ in range(NEWTON_STEPS):
+    for _ in range(_NEWTON_STEPS):
         probability = corrected(parameters).softmax(dim=1)
-        gradient = torch.einsum("nk,pnk->p", probability - target, slope) / len(labels) + DECAY * parameters
+        gradient = torch.einsum("nk,pnk->p", probability - target, slope) / len(labels) + _DECAY * parameters
         mean = torch.einsum("nk,pnk->pn", probability, slope)
         hessian = torch.einsum("nk,pnk,qnk->pq", probability, slope, slope) - mean @ mean.T
         hessian = hessian / len(labels)
-        hessian.diagonal().add_(DECAY)
+        hessian.diagonal().add_(_DECAY)
         direction = torch.linalg.solve(hessian, gradient)
         length = 1.0
         while loss(parameters - length * direction) > loss(parameters) and length > 1e-6:  # overshoot

@@ -16,7 +16,7 @@ from avcil.closed_form.class_moments import ClassMoments
 from avcil.methods._bias_correction import fit_corrections, held_rows
 from avcil.methods.step import Step
 
-PRIOR_PSI = 0.4
+_PRIOR_PSI = 0.4
 """psi of the features if no class has two clips, as for the mean tokens of `blade`."""
 Classifier = tuple[Tensor, Tensor]
 
@@ -29,7 +29,7 @@ def blade_classifier(moments: ClassMoments, sample: tuple[Tensor, Tensor] | None
         sample: Features and labels of clips in the moments, to calibrate probabilities; None: probabilities of Gaussian
             classes.
     """
-    discriminant = BlockDiscriminant.fit(moments, sizes=[moments.width], prior_psi=[PRIOR_PSI])
+    discriminant = BlockDiscriminant.fit(moments, sizes=[moments.width], prior_psi=[_PRIOR_PSI])
     calibration = CalibrationSample(moments.width, size=0 if sample is None else len(sample[1]))
     if sample is not None:
         calibration.add(*sample)

@@ -25,7 +25,7 @@ from avcil.nn.proxy_head import ProxyHead
 from avcil.utils.options import check_range
 from avcil.utils.rng import generator
 
-BATCH_SIZE, MOMENTUM, WEIGHT_DECAY = 128, 0.9, 5e-4
+_BATCH_SIZE, _MOMENTUM, _WEIGHT_DECAY = 128, 0.9, 5e-4
 """Of the fine-tuning, as published."""
 
 
@@ -69,12 +69,12 @@ class ProxyMethod(HerdingMethod):
         proxies = (head.frozen.requires_grad_(), head.learning)
         velocities = [torch.zeros_like(tensor) for tensor in proxies]
         for _ in range(self.options.finetuning_iterations):
-            part = torch.randperm(len(rows), generator=draw)[:BATCH_SIZE]
+            part = torch.randperm(len(rows), generator=draw)[:_BATCH_SIZE]
             loss = self.nca(head(features[part]), labels[part], step)
             gradients = torch.autograd.grad(loss, proxies)
             with torch.no_grad():
                 for tensor, velocity, gradient in zip(proxies, velocities, gradients, strict=True):
-                    velocity.mul_(MOMENTUM).add_(gradient + WEIGHT_DECAY * tensor)
+                    velocity.mul_(_MOMENTUM).add_(gradient + _WEIGHT_DECAY * tensor)
                     tensor.sub_(self.options.finetuning_learning_rate * velocity)
         head.frozen.requires_grad_(False)
 

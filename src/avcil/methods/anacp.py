@@ -38,9 +38,9 @@ from avcil.methods._single_head_method import SingleHeadMethod
 from avcil.utils.options import check_range
 from avcil.utils.rng import generator
 
-DIAGONAL, SMALLEST = 1e-4, 1e-8
+_DIAGONAL, _SMALLEST = 1e-4, 1e-8
 """Added to the diagonal of the covariance, and to its eigenvalues before their square root."""
-RANK = 1e-9
+_RANK = 1e-9
 """Singular values below this fraction of the largest are zero."""
 
 
@@ -95,7 +95,7 @@ class Anacp(SingleHeadMethod[BlockMoments]):
         vectors, *random = statistics.blocks
         means = vectors.means() / vectors.width**0.5
         covariance = vectors.within_scatter() / vectors.width / max(vectors.total, 1.0)
-        covariance.diagonal().add_(DIAGONAL)
+        covariance.diagonal().add_(_DIAGONAL)
         known = statistics.counts > 0
         targets = torch.zeros_like(means)
         targets[known] = separated(means[known], covariance)
@@ -142,9 +142,9 @@ def separated(means: Tensor, covariance: Tensor) -> Tensor:
         covariance: Within classes, (P, P).
     """
     values, vectors = torch.linalg.eigh(covariance)
-    whiten = vectors @ torch.diag(1 / (values.clamp(min=0) + SMALLEST).sqrt()) @ vectors.T
+    whiten = vectors @ torch.diag(1 / (values.clamp(min=0) + _SMALLEST).sqrt()) @ vectors.T
     center = means.mean(dim=0, keepdim=True)
     left, singular, right = torch.linalg.svd((means - center) @ whiten, full_matrices=False)
-    is_positive = singular > RANK * singular.max()
+    is_positive = singular > _RANK * singular.max()
     larger = torch.where(is_positive, singular + 1, 0.0)
     return F.normalize((left * larger) @ right @ whiten + center, dim=1)

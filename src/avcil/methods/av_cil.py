@@ -39,7 +39,7 @@ from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 
 Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]
-HELD_OUT = 0.1
+_HELD_OUT = 0.1
 """Fraction of each class's exemplars that `classifier=bic` holds out of training, at least one clip."""
 
 
@@ -99,7 +99,7 @@ class AvCil(SsIl):
     def trained_rows(self, step: Step) -> Tensor | None:
         if step.index == 0 or self.options.classifier != "bic":
             return None
-        return rows_without(step, held_rows(step, HELD_OUT))
+        return rows_without(step, held_rows(step, _HELD_OUT))
 
     def end_step(self, step: Step) -> None:
         """Set the classifier."""
@@ -113,7 +113,7 @@ class AvCil(SsIl):
         elif name == "wa":
             step.network.set_classifier(*aligned_head(step))
         elif name == "bic":
-            step.network.set_classifier(*corrected_head(step, HELD_OUT))
+            step.network.set_classifier(*corrected_head(step, _HELD_OUT))
 
     def tensors(self) -> dict[str, Tensor]:
         return {} if self.statistics is None else self.statistics.tensors()

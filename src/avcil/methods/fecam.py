@@ -27,7 +27,7 @@ from avcil.closed_form.symmetric import inverse_of_cholesky
 from avcil.methods._single_head_method import SingleHeadMethod
 from avcil.utils.options import check_range
 
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """A variance within a class below this fraction of the features' mean square is a rounding error."""
 
 
@@ -84,7 +84,7 @@ class Fecam(SingleHeadMethod[ClassGaussians]):
         width = moments.width
         covariance = moments.within / max(moments.total - 1, 1)
         variance = covariance.diagonal().mean()
-        if moments.total < 2 or variance <= ROUNDING * moments.means.square().mean():
+        if moments.total < 2 or variance <= _ROUNDING * moments.means.square().mean():
             return torch.eye(width, dtype=torch.float64)
         others = ~torch.eye(width, dtype=torch.bool)
         mean_covariance = covariance[others].mean() if width > 1 else torch.tensor(0.0)

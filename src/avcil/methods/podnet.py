@@ -26,7 +26,7 @@ from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_cente
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
 
-MARGIN = 0.6
+_MARGIN = 0.6
 """The published margin of L_NCA."""
 
 
@@ -62,7 +62,7 @@ class Podnet(ProxyMethod):
     def nca(self, logits: Tensor, labels: Tensor, step: Step) -> Tensor:
         if self.options.nca == "release":
             return super().nca(logits, labels, step)
-        return nca_margin_loss(logits, labels, margin=MARGIN * proxy_head(step).scale).mean()
+        return nca_margin_loss(logits, labels, margin=_MARGIN * proxy_head(step).scale).mean()
 
     def loss(self, output: NetworkOutput, batch: Batch, step: Step) -> dict[str, Tensor]:
         terms = {"nca": self.nca(output.logits, batch.labels, step)}

@@ -30,7 +30,7 @@ from avcil.errors import InputError
 from avcil.methods._recursive_method import RecursiveMethod
 from avcil.utils.options import check_range
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Candidate values of c."""
 
 
@@ -100,7 +100,7 @@ class Rls(RecursiveMethod):
         """c, from the leave-one-out residuals and the scores of the compensation streams, (n, C) each."""
         if self.options.compensation >= 0:
             return self.options.compensation
-        return min(WEIGHTS, key=lambda c: float((residual - c * compensation).square().sum()))
+        return min(_WEIGHTS, key=lambda c: float((residual - c * compensation).square().sum()))
 
     def stream_weights(self) -> list[float]:
         return [1.0] + [self.fitted["compensation"]] * (len(self.streams) - 1)

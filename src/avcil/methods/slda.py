@@ -26,7 +26,7 @@ from avcil.methods._head_state import HeadState
 from avcil.methods._statistics_method import MomentsMethod
 from avcil.utils.options import check_range
 
-ROUNDING = 1e-9
+_ROUNDING = 1e-9
 """A variance within classes below this fraction of the second moments is a rounding error."""
 
 
@@ -129,7 +129,7 @@ def _covariance(moments: Moments) -> Tensor:
     discriminant is then a nearest-mean classifier.
     """
     covariance, total = moments.within_scatter() / moments.total, float(moments.gram.trace()) / moments.total
-    if moments.counts.max() > 1 and float(covariance.trace()) > ROUNDING * total:
+    if moments.counts.max() > 1 and float(covariance.trace()) > _ROUNDING * total:
         return covariance
     return torch.eye(moments.width, dtype=torch.float64) * (total / moments.width or 1.0)
 

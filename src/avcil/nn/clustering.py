@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_ITERATIONS = 100
+_MAX_ITERATIONS = 100
 
 
 def k_means(points: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
@@ -25,7 +25,7 @@ def k_means(points: Tensor, count: int, *, generator: torch.Generator) -> Tensor
         return points[torch.arange(count) % len(points)]
     centers = _initial_centers(points, count, generator)
     assigned = None
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(_MAX_ITERATIONS):
         nearest = _squared_distances(points, centers).argmin(dim=1)
         if assigned is not None and torch.equal(nearest, assigned):
             break

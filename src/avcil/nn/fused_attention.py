@@ -29,7 +29,7 @@ from avcil.nn.workspace import BufferCheckout, Workspace
 BLOCK_ROWS = 4096
 """Tokens per block on a CPU: 12 MB of keys and 12 MB of tokens with D = 768 in float32."""
 BLOCK_ROWS_GPU = 2**20
-BLOCK_ROWS_OPERATORS = 2**16
+_BLOCK_ROWS_OPERATORS = 2**16
 """On a GPU without Triton, where each operator allocates its output."""
 
 
@@ -110,7 +110,7 @@ def _blocks(tokens: Tokens) -> list[slice]:
     """At least one block, so that an empty batch gives empty results of the right shape."""
     rows = BLOCK_ROWS
     if tokens.is_cuda:
-        rows = BLOCK_ROWS_GPU if choice.has_triton() else BLOCK_ROWS_OPERATORS
+        rows = BLOCK_ROWS_GPU if choice.has_triton() else _BLOCK_ROWS_OPERATORS
     clips = max(1, rows // max(1, math.prod(tokens.shape[1:3])))
     return [slice(at, min(at + clips, len(tokens))) for at in range(0, max(1, len(tokens)), clips)]
 

@@ -20,7 +20,7 @@ from avcil.runs.run_files import RunRecord
 MAX_BYTES = 2_500_000
 """Size limit of all examples of a page. Further examples are omitted, with a note."""
 MAX_FRAMES = 10
-MAX_COLUMNS = 600
+_MAX_COLUMNS = 600
 """Width of a spectrogram in pixels."""
 GUIDES = {
     "attention": (
@@ -114,5 +114,5 @@ def _example(example: AttentionExample) -> str:
 
 
 def _spectrogram(example: AttentionExample, duration: float) -> str:
-    uri = spectrogram_uri(example.waveform, example.sample_rate, max_columns=MAX_COLUMNS)
+    uri = spectrogram_uri(example.waveform, example.sample_rate, max_columns=_MAX_COLUMNS)
     return f'<img class="spectrogram" alt="Spectrogram of {duration:.1f} seconds of audio" src="{uri}">'

@@ -16,13 +16,13 @@ from avcil.media.overlay import png_data_uri
 from avcil.utils.templates import render
 
 STYLE = Path(__file__).with_name("assets") / "attention.css"
-MAX_FRAME_SIDE = 224
+_MAX_FRAME_SIDE = 224
 """Pixels of a frame's longer side; larger frames are reduced by averaging."""
-MAX_NUMBERS = 12
+_MAX_NUMBERS = 12
 """With more time slices, numbers are only in the tooltips."""
-MANY = 6
+_MANY = 6
 """With more time slices, numbers are hidden on narrow screens."""
-MIN_DEVIATION = 0.5
+_MIN_DEVIATION = 0.5
 """Minimum scale of the bars in percentage points, so that nearly equal weights look equal."""
 
 
@@ -53,7 +53,7 @@ def attention_figure(
     drawn, scale = draw_attention([shrink(np.asarray(frames[middles[t]])) for t in shown], spatial[shown])
     weights = np.asarray(temporal, dtype=np.float64)
     uniform = 100 / len(weights)
-    span = max(float(np.abs(100 * weights - uniform).max()), MIN_DEVIATION)
+    span = max(float(np.abs(100 * weights - uniform).max()), _MIN_DEVIATION)
     return render(
         "avcil.reporting",
         "attention",
@@ -62,8 +62,8 @@ def attention_figure(
         bars=[_bar(100 * w, uniform, span, label) for w, label in zip(weights, labels, strict=True)],
         uniform=f"{uniform:.1f}",
         span=f"{span:.1f}",
-        many=MANY,
-        max_numbers=MAX_NUMBERS,
+        many=_MANY,
+        max_numbers=_MAX_NUMBERS,
     )
 
 
@@ -114,7 +114,7 @@ def _bar(percent: float, uniform: float, span: float, label: str) -> dict[str, s
     }
 
 
-def shrink(frame: np.ndarray, side: int = MAX_FRAME_SIDE) -> np.ndarray:
+def shrink(frame: np.ndarray, side: int = _MAX_FRAME_SIDE) -> np.ndarray:
     """A frame (H, W, 3) uint8 reduced by averaging whole blocks until its longer side is `side` or less.
 
     >>> shrink(np.zeros((480, 640, 3), np.uint8)).shape

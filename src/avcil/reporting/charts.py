@@ -16,11 +16,11 @@ from avcil.reporting.table import mean_std_text
 from avcil.runs.groups import RunGroup
 from avcil.runs.predictions import CalibrationBin
 
-COLORS = 7
+_COLORS = 7
 """Number of line colors, without the neutral one of joint training."""
-DASHES = {"audio-visual": "", "visual": "dash", "audio": "dot"}
+_DASHES = {"audio-visual": "", "visual": "dash", "audio": "dot"}
 MAX_DIRECT_LABELS = 14
-MAX_POINTS = 600
+_MAX_POINTS = 600
 """Points of one curve; of longer curves, neighboring epochs are averaged."""
 
 
@@ -33,9 +33,9 @@ def line_styles(groups: Sequence[RunGroup]) -> list[str]:
     by_method = len(set(kinds)) == len(kinds)
     names = [group.method if by_method else str(i) for i, group in enumerate(groups)]
     others = [name for name in dict.fromkeys(names) if name != "joint"]
-    colors = {name: f"c{i % COLORS}" for i, name in enumerate(others)} | {"joint": "c7"}
+    colors = {name: f"c{i % _COLORS}" for i, name in enumerate(others)} | {"joint": "c7"}
     return [
-        f"{colors[name]} {DASHES.get(group.modality, '')}".strip()
+        f"{colors[name]} {_DASHES.get(group.modality, '')}".strip()
         for name, group in zip(names, groups, strict=True)
     ]
 
@@ -172,7 +172,9 @@ def curve_chart(
     )
     label_every = max(1, -(-len(bounds) // 9))
     for step, (start, stop) in enumerate(pairwise(bounds)):
-        inside = _averaged([p for p in points if start <= p[0] < stop], MAX_POINTS // max(1, len(bounds) - 1))
+        inside = _averaged(
+            [p for p in points if start <= p[0] < stop], _MAX_POINTS // max(1, len(bounds) - 1)
+        )
         if len(inside) == 1:
             ((x, y),) = inside
             body += f'<circle class="curve-dot" cx="{plot.x(x):g}" cy="{plot.y(y):g}" r="2"/>'

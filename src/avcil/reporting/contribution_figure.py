@@ -7,7 +7,7 @@ from markupsafe import Markup
 from avcil.inference.contribution_table import SIGNS, ContributionTable
 from avcil.utils.templates import render
 
-NO_BREAK = "\N{NO-BREAK SPACE}"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def contribution_figure(table: ContributionTable, *, with_meaning: bool = True) -> Markup:
@@ -29,7 +29,7 @@ def contribution_figure(table: ContributionTable, *, with_meaning: bool = True) 
             f"{100 * (min(0.0, row.value) - low) / span:.1f}",
             f"{100 * abs(row.value) / span:.1f}",
             f"{row.value:+z.2f}",
-            row.remark.replace(" %", NO_BREAK + "%"),
+            row.remark.replace(" %", _NO_BREAK + "%"),
         )
         for row in table.rows
     ]

@@ -21,7 +21,7 @@ from avcil.runs.predictions import ClassRow
 from avcil.runs.run_files import RunRecord
 from avcil.utils.templates import macro
 
-DEFINITIONS = {
+_DEFINITIONS = {
     "average_incremental_accuracy": "mean over the steps of the accuracy on all classes seen",
     "average_incremental_accuracy_task_mean": "the same with the unweighted mean over tasks at each step",
     "last_accuracy": "accuracy on all classes after the last step",
@@ -121,4 +121,4 @@ def class_table(rows: Sequence[ClassRow]) -> str:
 def metrics_table(run: RunRecord, joint: RunRecord | None) -> str:
     """All metrics by name; intransigence needs a run of joint training."""
     values = metrics.all_metrics(run.R, run.n, None if joint is None else joint.R)
-    return _macro("metrics", [(name, percent(values[name]), text) for name, text in DEFINITIONS.items()])
+    return _macro("metrics", [(name, percent(values[name]), text) for name, text in _DEFINITIONS.items()])

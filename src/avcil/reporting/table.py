@@ -13,7 +13,7 @@ from avcil.utils.text_table import text_table
 
 SUMMARY = ("average_incremental_accuracy", "last_accuracy", "mean_forgetting")
 """Properties of `RunRecord` in the summary columns."""
-MAX_STEPS = 6
+_MAX_STEPS = 6
 """Maximum number of steps with a column. Of more steps, this many are shown, evenly spaced from first to last."""
 
 
@@ -67,9 +67,9 @@ def shown_steps(steps: int) -> list[int]:
     >>> shown_steps(17)
     [0, 3, 6, 10, 13, 16]
     """
-    if steps <= MAX_STEPS:
+    if steps <= _MAX_STEPS:
         return list(range(steps))
-    return [round(i * (steps - 1) / (MAX_STEPS - 1)) for i in range(MAX_STEPS)]
+    return [round(i * (steps - 1) / (_MAX_STEPS - 1)) for i in range(_MAX_STEPS)]
 
 
 def summary_table(runs: Sequence[RunRecord]) -> str:

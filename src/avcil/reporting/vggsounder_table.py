@@ -23,7 +23,7 @@ COLUMNS: dict[str, Callable[[MultiLabelScore], Proportion | None]] = {
     "visible": lambda score: score.by_modality.get("visible"),
     "confirmed": lambda score: score.confirmed_single_label,
 }
-LEGEND = """\
+_LEGEND = """\
 Accuracy in %, after the last step, on the annotated test clips
   single label   the prediction is the label of the benchmark
   multi-label    the prediction is one of the annotated classes
@@ -73,7 +73,7 @@ def vggsounder_table(runs: Sequence[RunRecord], annotations: Annotations) -> str
         cells = [_cell([column(last[run.folder]) for run in group.runs]) for column in COLUMNS.values()]
         method = f"{group.method} ({group.difference})" if group.difference else group.method
         rows.append([method, group.modality, len(group.runs), annotated, confirmed, *cells])
-    return f"{text_table(rows, header, names=2, rule=True)}\n\n{LEGEND}"
+    return f"{text_table(rows, header, names=2, rule=True)}\n\n{_LEGEND}"
 
 
 def _cell(proportions: Sequence[Proportion | None]) -> str:

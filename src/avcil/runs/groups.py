@@ -15,7 +15,7 @@ import numpy as np
 
 from avcil.runs.run_files import RunRecord
 
-IGNORED_SETTINGS = frozenset({"seed", "out", "features.path", "device", "threads", "checkpoint_seconds"})
+_IGNORED_SETTINGS = frozenset({"seed", "out", "features.path", "device", "threads", "checkpoint_seconds"})
 """Settings that do not make another experiment: the seed, and where and on what hardware it ran."""
 
 
@@ -78,7 +78,7 @@ class RunGroup:
         ]
 
 
-STREAM_SETTINGS = ("benchmark.", "epochs", "batch_size", "exemplar_batch_size", "selection")
+_STREAM_SETTINGS = ("benchmark.", "epochs", "batch_size", "exemplar_batch_size", "selection")
 """Settings that can differ because the streams do."""
 
 
@@ -104,7 +104,7 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """Dotted names and values of a nested configuration, without the ignored settings."""
     for name, part in value.items():
         path = f"{prefix}{name}"
-        if path in IGNORED_SETTINGS:
+        if path in _IGNORED_SETTINGS:
             continue
         if path == "stream":
             yield path, _stream_text(part)
@@ -123,7 +123,7 @@ def _difference(settings: Mapping[str, str], groups: Collection[Mapping[str, str
     ]
     names = [name for name in settings if any(other.get(name) != settings[name] for other in others)]
     if "stream" in names:  # which prescribes these
-        names = [name for name in names if not name.startswith(STREAM_SETTINGS)]
+        names = [name for name in names if not name.startswith(_STREAM_SETTINGS)]
     return ", ".join(_setting(name, settings[name]) for name in names)
 
 

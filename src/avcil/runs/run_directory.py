@@ -31,7 +31,7 @@ from avcil.utils.files import disk_error, folder_lock, read_json, sync_folder, w
 from avcil.utils.tensor_files import load_tensors
 
 P = ParamSpec("P")
-PROGRESS_NAME = r"progress-[0-9]+-[0-9]+\.safetensors"
+_PROGRESS_NAME = r"progress-[0-9]+-[0-9]+\.safetensors"
 
 
 def _writer_only(
@@ -179,7 +179,7 @@ class RunDirectory:
             saved = read_json(file)
             if saved["step"] != index:
                 return None
-            if not re.fullmatch(PROGRESS_NAME, str(saved["tensors"]), re.ASCII):
+            if not re.fullmatch(_PROGRESS_NAME, str(saved["tensors"]), re.ASCII):
                 raise ValueError(f"it names the file {saved['tensors']!r:.60}")
             return StepProgress.from_dict(saved, load_tensors(self.paths.checkpoints / saved["tensors"]))
 
@@ -189,7 +189,7 @@ class RunDirectory:
 
     def _remove_progress_tensors(self, but: str = "") -> None:
         for file in self.paths.checkpoints.glob("progress-*.safetensors"):
-            if file.name != but and re.fullmatch(PROGRESS_NAME, file.name, re.ASCII):
+            if file.name != but and re.fullmatch(_PROGRESS_NAME, file.name, re.ASCII):
                 file.unlink()
 
     def _remove_stale_progress(self) -> None:

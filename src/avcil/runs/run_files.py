@@ -27,7 +27,7 @@ from avcil.utils.files import read_json, without_path
 from avcil.utils.input_files import parse_json, read_bytes
 
 PREDICTION_COLUMNS = ["clip_id", "label", "predicted", "probability"]
-MAX_FILE_BYTES = 64 << 20
+_MAX_FILE_BYTES = 64 << 20
 """Of metrics.jsonl or a CSV file: about a million lines."""
 TOLERANCE = 1e-5
 """Maximum difference of accuracies between results.json and the accuracy matrix, due to rounding."""
@@ -162,7 +162,7 @@ def _rows(path: Path) -> list[list[str]]:
     if not path.exists():
         raise damaged(path, "the file is missing")
     try:
-        return read_rows(path, limit=MAX_FILE_BYTES)
+        return read_rows(path, limit=_MAX_FILE_BYTES)
     except InputError as error:
         raise damaged(path, f"it {without_path(error, path)}") from None
 
@@ -194,7 +194,7 @@ def _check_agreement(path: Path, results: Results, R: np.ndarray, n: np.ndarray)
 
 
 def _epochs(path: Path, steps: int) -> tuple[Epoch, ...]:
-    lines = read_bytes(path, limit=MAX_FILE_BYTES).splitlines() if path.exists() else []
+    lines = read_bytes(path, limit=_MAX_FILE_BYTES).splitlines() if path.exists() else []
     epochs = []
     for number, line in enumerate(lines, 1):
         try:

@@ -20,22 +20,22 @@ METRICS = {
     "mean_forgetting": "mean forgetting",
 }
 """Entries of results.json, fractions, and their names on the card."""
-DEFINITIONS = {
+_DEFINITIONS = {
     "average_incremental_accuracy": "accuracy after each step on the test clips of all classes so far; mean over steps",
     "last_accuracy": "on the test clips of all classes, which are not used for training",
     "mean_forgetting": "decrease of the accuracy on earlier classes from its best value; mean over the steps",
 }
-INPUTS = {
+_INPUTS = {
     "audio-visual": "its audio and its frames",
     "audio": "its audio",
     "visual": "its frames",
 }
-SAMPLING = {
+_SAMPLING = {
     "frames": "{} frames per clip",
     "short_side": "{} pixels on the short side",
     "sample_rate": "audio at {} Hz",
 }
-MAX_OPEN_CLASSES = 20
+_MAX_OPEN_CLASSES = 20
 """The table of more classes is collapsed."""
 
 
@@ -75,7 +75,7 @@ def model_card(
         method=method,
         modality=modality,
         tags=list(dict.fromkeys(tags)),
-        inputs=INPUTS.get(modality, "its features"),
+        inputs=_INPUTS.get(modality, "its features"),
         benchmark=_benchmark(data),
         learning=learning,
         merged=[
@@ -84,7 +84,7 @@ def model_card(
         sampling=list(_sampling(description.get("sampling") or {})),
         features=list(_features(description)),
         classes=[(_cell(label), _count(label, learning)) for label in labels],
-        is_long=len(labels) > MAX_OPEN_CLASSES,
+        is_long=len(labels) > _MAX_OPEN_CLASSES,
         metrics=_metrics(description),
         test_clips=f"{data['test_clips']} test clips" if "test_clips" in data else "the test clips",
         measured_classes=(description.get("metrics") or {}).get("classes"),
@@ -109,7 +109,7 @@ def _metrics(description: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The metrics that were recorded, with their names and definitions."""
     metrics = description.get("metrics") or {}
     return [
-        {"key": key, "name": METRICS[key], "definition": DEFINITIONS[key], "value": metrics[key]}
+        {"key": key, "name": METRICS[key], "definition": _DEFINITIONS[key], "value": metrics[key]}
         for key in METRICS
         if metrics.get(key) is not None
     ]
@@ -117,7 +117,7 @@ def _metrics(description: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _sampling(sampling: Mapping[str, Any]) -> Iterator[str]:
     """How clips are decoded."""
-    for key, text in SAMPLING.items():
+    for key, text in _SAMPLING.items():
         if sampling.get(key):
             yield text.format(sampling[key])
 

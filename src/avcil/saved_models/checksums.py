@@ -17,7 +17,7 @@ from avcil.utils.input_files import regular_file_sha256
 WEIGHT_FILES = ("labels.json", "model.safetensors")
 LEARNING_FILES = ("learning.json", "learning.safetensors")
 """These may be removed: the model can predict without them."""
-FILES = WEIGHT_FILES + LEARNING_FILES
+_FILES = WEIGHT_FILES + LEARNING_FILES
 CHECKSUM_KEYS = ("checksums", "checksum")
 """Of the files, and of config.json without this entry."""
 
@@ -26,7 +26,9 @@ def add_checksums(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The config with the checksums of the files in `folder`."""
     value = {
         **config,
-        "checksums": {name: regular_file_sha256(folder / name) for name in FILES if (folder / name).exists()},
+        "checksums": {
+            name: regular_file_sha256(folder / name) for name in _FILES if (folder / name).exists()
+        },
     }
     return {**value, "checksum": _json_sha256(value)}
 
@@ -44,7 +46,7 @@ def verify_checksums(config: Mapping[str, Any], folder: Path, files: Collection[
     if config.get("checksum") != _json_sha256(value) or not isinstance(checksums, dict):
         raise _changed(folder / "config.json")
     for name, expected in checksums.items():
-        if name not in FILES:
+        if name not in _FILES:
             raise InputError(
                 f"{folder / 'config.json'} has a checksum of {name!r:.60}, which is not a file of a model"
             )

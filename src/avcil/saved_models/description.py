@@ -9,9 +9,9 @@ from avcil.errors import InputError
 from avcil.methods.model import Model
 from avcil.utils import checks
 
-DTYPES = ("float16", "float32")
-MAX_TEXT = 1000
-OBJECTS = ("data", "metrics", "sampling")
+_DTYPES = ("float16", "float32")
+_MAX_TEXT = 1000
+_OBJECTS = ("data", "metrics", "sampling")
 UPDATES, OLD_UPDATES = "updates", "sittings"
 """Number of updates of the model after training: the name in config.json, and that in earlier versions."""
 
@@ -24,18 +24,18 @@ def check_description(description: Mapping[str, Any], model: Model) -> None:
     """
     for name in ("method", "modality"):
         value = description.get(name, "")
-        if not isinstance(value, str) or len(value) > MAX_TEXT:
+        if not isinstance(value, str) or len(value) > _MAX_TEXT:
             raise InputError(f"{name} is {value!r:.60}; it must be a short string")
     if description.get("modality", model.modality) != model.modality:
         raise InputError(f"modality is {description['modality']!r}, the model's is {model.modality!r}")
     if "dtype" in description:
-        checks.choice(description, "dtype", DTYPES)
+        checks.choice(description, "dtype", _DTYPES)
     for name in (UPDATES, OLD_UPDATES):
         if name in description:
             checks.whole_number(description, name)
     if "merged" in description:
         _check_merged(description)
-    for name in OBJECTS:
+    for name in _OBJECTS:
         if description.get(name) is not None:
             checks.typed(description, name, dict)
     _check_metrics(description)
@@ -66,7 +66,7 @@ def _check_metrics(description: Mapping[str, Any]) -> None:
             raise InputError(f"metrics.{name} is {value!r:.60}; it must be a number")
     data = description.get("data") or {}
     benchmark = data.get("benchmark", "")
-    if not isinstance(benchmark, str) or len(benchmark) > MAX_TEXT:
+    if not isinstance(benchmark, str) or len(benchmark) > _MAX_TEXT:
         raise InputError(f"data.benchmark is {benchmark!r:.60}; it must be a short string")
     if "test_clips" in data:
         checks.whole_number(data, "test_clips", most=2**40)

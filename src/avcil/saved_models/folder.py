@@ -50,8 +50,8 @@ from avcil.utils.files import (
 )
 from avcil.utils.tensor_files import load_tensors
 
-FORMAT, VERSION = "avcil-model", 5
-READ_VERSIONS = (1, 2, 3, 4, 5)
+_FORMAT, VERSION = "avcil-model", 5
+_READ_VERSIONS = (1, 2, 3, 4, 5)
 """Version 1 has no files for further learning. Versions 2 to 4 have other statistics of BLADE, which are converted when
 they are read (`methods._saved_statistics`), and a matrix of the unknown test that `UnknownTest.from_tensors` reads."""
 ONNX_FILE = "model.onnx"
@@ -142,7 +142,7 @@ def save_model(
     folder = Path(folder)
     _check_no_other_files(folder)
     part = folder.with_name(f".{folder.name}.new")
-    config = {"format": FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
+    config = {"format": _FORMAT, "version": VERSION, "kind": model.kind, "model": model.to_config()}
     config |= dict(description)
 
     def write() -> None:
@@ -271,11 +271,11 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} is not a model folder (no config.json). Give the directory of a finished run, or its model/"
         )
     config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if not isinstance(config, dict) or config.get("format") != _FORMAT:
         raise InputError(f"{folder / 'config.json'} is not the config of an avcil model")
-    if type(config.get("version")) is not int or config["version"] not in READ_VERSIONS:
+    if type(config.get("version")) is not int or config["version"] not in _READ_VERSIONS:
         raise InputError(
             f"{folder} has format version {config.get('version')!r:.40}; this version of avcil reads "
-            f"{', '.join(map(str, READ_VERSIONS))}. Install the version of avcil that wrote it, or a newer one"
+            f"{', '.join(map(str, _READ_VERSIONS))}. Install the version of avcil that wrote it, or a newer one"
         )
     return config

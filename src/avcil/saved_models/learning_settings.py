@@ -14,9 +14,9 @@ from avcil.methods.exemplars import ExemplarMemory
 from avcil.methods.registry import parse_options
 from avcil.utils import checks
 
-COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
-PRECISIONS = ("float32", "bfloat16", "float64")
-SELECTIONS = ("best", "last")
+_COUNTS = ("epochs", "batch_size", "exemplar_batch_size")
+_PRECISIONS = ("float32", "bfloat16", "float64")
+_SELECTIONS = ("best", "last")
 RENAMED = {"memory": "exemplars", "memory_per_class": "exemplars_per_class"}
 """Earlier names of settings in saved files, and the current ones."""
 
@@ -61,15 +61,15 @@ class LearningSettings:
         """
         value = {RENAMED.get(name, name): setting for name, setting in value.items()}
         modality = Modality(checks.choice(value, "modality", tuple(Modality)))
-        checks.choice(value, "selection", SELECTIONS)
+        checks.choice(value, "selection", _SELECTIONS)
         checks.whole_number(value, "seed", most=2**63 - 1)
-        for name in COUNTS:
+        for name in _COUNTS:
             checks.whole_number(value, name, least=1)
         for name in ("learning_rate", "weight_decay"):
             if not 0 <= checks.number(value, name) < math.inf:
                 raise InputError(f"{name} is {value[name]}; it must be finite and 0 or more")
         if value.get("precision") is not None:
-            checks.choice(value, "precision", PRECISIONS)
+            checks.choice(value, "precision", _PRECISIONS)
         for name in ("exemplars", "exemplars_per_class"):
             if value.get(name) is not None:
                 checks.whole_number(value, name, least=1, most=2**40)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from avcil.serve.limits import BusyError
 
-MAX_RETRY_AFTER = 120
+_MAX_RETRY_AFTER = 120
 """Seconds."""
-POLL_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 """Interval for checking whether a waiting client is still connected."""
 
 
@@ -103,7 +103,7 @@ class Admission:
         ticket = self.enter(client)
         try:
             turn = asyncio.wrap_future(ticket.turn)
-            while not (await asyncio.wait({turn}, timeout=POLL_SECONDS))[0]:
+            while not (await asyncio.wait({turn}, timeout=_POLL_SECONDS))[0]:
                 if await gone():
                     turn.cancel()
                     raise ConnectionAbortedError("the client disconnected")
@@ -115,7 +115,7 @@ class Admission:
     def retry_after(self) -> int:
         """Estimated seconds until the waiting requests are finished."""
         seconds = (self.waiting / self.slots + 1) * self._seconds
-        return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))
+        return max(1, min(_MAX_RETRY_AFTER, math.ceil(seconds)))
 
     def _busy(self) -> BusyError:
         return BusyError(

@@ -28,15 +28,15 @@ from avcil.serve.routes import methods_of
 from avcil.serve.service import Service
 from avcil.utils.version import __version__
 
-ABOUT = """Predict clips, and add classes to the model. Clips are sent as `multipart/form-data`, at most {size:g} MB per
-request and {seconds:g} s per clip. All errors have the JSON form `{{"error": {{"code", "message"}}}}`."""
+_ABOUT = """Predict clips, and add classes to the model. Clips are sent as `multipart/form-data`, at most {size:g} MB
+per request and {seconds:g} s per clip. All errors have the JSON form `{{"error": {{"code", "message"}}}}`."""
 
 
 def make_api(service: Service) -> FastAPI:
     """The application with all routes under /api."""
     app = FastAPIOffline(  # the documentation pages of FastAPI load scripts from other hosts
         title="avcil serve",
-        description=ABOUT.format(size=service.limits.upload_bytes / 10**6, seconds=service.limits.seconds),
+        description=_ABOUT.format(size=service.limits.upload_bytes / 10**6, seconds=service.limits.seconds),
         version=__version__,
         openapi_url="/api/openapi.json",
         docs_url="/api/docs",

@@ -37,7 +37,7 @@ STATUS: tuple[tuple[type[AvcilError], int, str], ...] = (
     (InputError, 422, "bad_input"),
     (AvcilError, 500, "failed"),
 )
-REASONS = {
+_REASONS = {
     403: "The request comes from another site or names another host, or the server is read-only",
     404: "Not found",
     409: "The model is being changed, or there is nothing to undo",
@@ -58,7 +58,7 @@ ALWAYS = (401, 403, 429)
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, for the schema."""
-    return {status: {"model": schema.ErrorResponse, "description": REASONS[status]} for status in statuses}
+    return {status: {"model": schema.ErrorResponse, "description": _REASONS[status]} for status in statuses}
 
 
 def handle_errors(app: FastAPI) -> None:

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
 VARIABLE = "AVCIL_PASSWORD"
-MIN_LENGTH = 8
+_MIN_LENGTH = 8
 """Of a password, in characters."""
-WINDOW = 60.0
+_WINDOW = 60.0
 """Seconds over which wrong attempts are counted."""
 CLIENT_ATTEMPTS, ALL_ATTEMPTS = 5, 100
 """Allowed wrong attempts in that time: of one client, and of all."""
-SESSION_SECONDS = 12 * 3600.0
-MAX_SESSIONS = 1000
-MAX_CLIENTS = 10_000
+_SESSION_SECONDS = 12 * 3600.0
+_MAX_SESSIONS = 1000
+_MAX_CLIENTS = 10_000
 """Number of clients whose attempts are stored."""
 
 
@@ -58,10 +58,10 @@ def read_password(file: Path | None) -> str | None:
     assert text is not None
     password = text.rstrip("\r\n")
     if not password:
-        raise InputError(f"{where}: the password is empty. Use at least {MIN_LENGTH} characters")
-    if len(password) < MIN_LENGTH or not password.isprintable() or password != password.strip():
+        raise InputError(f"{where}: the password is empty. Use at least {_MIN_LENGTH} characters")
+    if len(password) < _MIN_LENGTH or not password.isprintable() or password != password.strip():
         raise InputError(
-            f"{where}: the password must be one line of at least {MIN_LENGTH} printable characters, "
+            f"{where}: the password must be one line of at least {_MIN_LENGTH} printable characters, "
             "without spaces at the start or end"
         )
     return password
@@ -112,22 +112,22 @@ class _Attempts:
         self._all.append(now)
         self._by_client.setdefault(client, deque()).append(now)
         self._by_client.move_to_end(client)
-        if len(self._by_client) > MAX_CLIENTS:
+        if len(self._by_client) > _MAX_CLIENTS:
             self._by_client.popitem(last=False)
 
     def right(self, client: str) -> None:
         """Remember a client with the right password."""
         self._trusted[client] = None
         self._trusted.move_to_end(client)
-        if len(self._trusted) > MAX_CLIENTS:
+        if len(self._trusted) > _MAX_CLIENTS:
             self._trusted.popitem(last=False)
 
 
 def _wait(times: deque[float], most: int) -> float:
     now = time.monotonic()
-    while times and times[0] <= now - WINDOW:
+    while times and times[0] <= now - _WINDOW:
         times.popleft()
-    return times[len(times) - most] + WINDOW - now if len(times) >= most else 0.0
+    return times[len(times) - most] + _WINDOW - now if len(times) >= most else 0.0
 
 
 class Authentication:
@@ -179,7 +179,7 @@ class Authentication:
         token = secrets.token_urlsafe(32)
         with self._lock:
             self._sessions[_digest(token.encode())] = time.monotonic()
-            if len(self._sessions) > MAX_SESSIONS:
+            if len(self._sessions) > _MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return token
 
@@ -192,7 +192,7 @@ class Authentication:
         """Whether there is a session with this token."""
         with self._lock:
             start = self._sessions.get(_digest(token.encode()))
-            return start is not None and time.monotonic() - start < SESSION_SECONDS
+            return start is not None and time.monotonic() - start < _SESSION_SECONDS
 
 
 def _digest(text: bytes) -> bytes:

@@ -12,10 +12,10 @@ from avcil.inference.recognizer import Recognizer
 from avcil.inference.timeline import TimelineEvent, joined
 from avcil.media.reader import MediaReader
 
-WINDOW = 2.0
-MIN_TIMELINE = 3 * WINDOW
+_WINDOW = 2.0
+_MIN_TIMELINE = 3 * _WINDOW
 """Minimum duration of a clip with a timeline, in seconds."""
-MAX_WINDOWS = 60
+_MAX_WINDOWS = 60
 """Approximate maximum number of windows of a timeline."""
 
 
@@ -54,8 +54,8 @@ def events(
     recognizer: Recognizer, path: Path, seconds: float | None, source: MediaReader
 ) -> tuple[TimelineEvent, ...]:
     """The joined events of a long clip, decoded by `source`; none for a short one."""
-    if not seconds or seconds < MIN_TIMELINE:
+    if not seconds or seconds < _MIN_TIMELINE:
         return ()
-    hop = max(0.5, seconds / MAX_WINDOWS)
-    window = max(WINDOW, 2 * hop)
+    hop = max(0.5, seconds / _MAX_WINDOWS)
+    window = max(_WINDOW, 2 * hop)
     return tuple(joined(recognizer.timeline(path, window=window, hop=hop, source=source)))

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from avcil.serve.refusal import error_response
 
-HEADER_SECONDS = 10.0
+_HEADER_SECONDS = 10.0
 """A connection without a request for this long is closed, at the latest after twice this time."""
 
 
@@ -20,7 +20,7 @@ class Connection(H11Protocol):
     Uvicorn has none, so a client could keep any number of connections open.
     """
 
-    header_seconds = HEADER_SECONDS
+    header_seconds = _HEADER_SECONDS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -12,9 +12,9 @@ from avcil.media.reader import ReaderPool, ReadLimits, TimeLimitedReader
 from avcil.serve.limits import ServeLimits
 from avcil.workers.process import StoppedError
 
-GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 2.0
 """Time from the time limit of a clip until its worker process is killed."""
-EXTRA_WORKERS = 2
+_EXTRA_WORKERS = 2
 """Worker processes in addition to those for predictions: one for learning, one for frames of the page."""
 
 
@@ -27,9 +27,9 @@ class UploadReader:
             seconds=limits.decode_seconds,
             megabytes=limits.decode_megabytes,
             packets=limits.decode_packets,
-            grace_seconds=GRACE_SECONDS,
+            grace_seconds=_GRACE_SECONDS,
         )
-        self.pool = ReaderPool(read_limits, limits.workers + EXTRA_WORKERS)
+        self.pool = ReaderPool(read_limits, limits.workers + _EXTRA_WORKERS)
         self.pool.start()
 
     @contextmanager

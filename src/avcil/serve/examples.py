@@ -19,7 +19,7 @@ from avcil.serve.state_entries import current_label, learned_classes
 
 MAX_FRAMES = 120
 """Number of classes with a frame from the run's clips."""
-MAX_TEST_CLIPS = 6
+_MAX_TEST_CLIPS = 6
 
 
 class Examples:
@@ -57,9 +57,9 @@ class Examples:
             if (label := current_label(clip.label, updates)) in known and label is not None
         ]
         shown: list[tuple[np.ndarray, StoredClip]] = []
-        for clip in clips[:: max(1, len(clips) // MAX_TEST_CLIPS)]:
+        for clip in clips[:: max(1, len(clips) // _MAX_TEST_CLIPS)]:
             frame = self._frame(clip)
-            if frame is not None and len(shown) < MAX_TEST_CLIPS:
+            if frame is not None and len(shown) < _MAX_TEST_CLIPS:
                 shown.append((frame, clip))
         return shown
 

@@ -13,8 +13,8 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-MAX_FIELDS = 100
-FIELD_BYTES = 10_000
+_MAX_FIELDS = 100
+_FIELD_BYTES = 10_000
 """Maximum size of a field that is not a file."""
 
 
@@ -48,7 +48,7 @@ class StrictRoute(APIRoute):
         class StrictRequest(FormRequest):
             async def form(self, **limits: Any) -> FormData:  # type: ignore[override]
                 fields = await super().form(
-                    max_files=most_files, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
+                    max_files=most_files, max_fields=_MAX_FIELDS, max_part_size=_FIELD_BYTES
                 )
                 try:
                     _check_names("field", (name for name, _ in fields.multi_items()), form)

@@ -24,9 +24,9 @@ from avcil.serve.refusal import RefusedError
 from avcil.serve.response_headers import with_headers
 from avcil.serve.routes import EVENTS, FILE, HEARTBEAT, JOIN, LOGIN, LOGOUT, Route, find_route
 
-VISITOR = "avcil-visitor"
+_VISITOR = "avcil-visitor"
 """Cookie that identifies a browser, so that no browser can use the session of another."""
-MAX_SESSIONS = 10_000
+_MAX_SESSIONS = 10_000
 """Number of page sessions whose browser is stored."""
 EVENT_BYTES, EVENT_BYTES_PER_CLIP = 20_000, 4_000
 """Maximum size of a page event: its texts, and the description of each clip. Gradio stores the values of a session."""
@@ -115,16 +115,16 @@ class Guard:
         if found is None or (self.authentication is None and found[0] in (LOGIN, LOGOUT)):
             raise RefusedError(404, "not_found", "there is no such route")
         route, variables = found
-        owner = cookies.get(VISITOR, client)
+        owner = cookies.get(_VISITOR, client)
         if route is FILE and uploaded_file(variables["path"], self.payloads.folder) is None:
             raise RefusedError(403, "forbidden", "there is no such uploaded file")
         if route is HEARTBEAT:
             self._own(session_name(variables["session"]), owner)
         if route is EVENTS:
             self._own(_session_of_query(scope), owner)
-        if path == "/" and VISITOR not in cookies:
+        if path == "/" and _VISITOR not in cookies:
             send = _with_cookie(
-                send, f"{VISITOR}={secrets.token_urlsafe(16)}; Path=/; HttpOnly; SameSite=Strict"
+                send, f"{_VISITOR}={secrets.token_urlsafe(16)}; Path=/; HttpOnly; SameSite=Strict"
             )
         body = self._body(route, headers, receive)
         if scope["method"] == "HEAD":  # handled like GET; the HTTP server omits the body
@@ -153,7 +153,7 @@ class Guard:
         if self._owners.setdefault(session, owner) != owner:
             raise RefusedError(403, "forbidden", "this session belongs to another browser")
         self._owners.move_to_end(session)
-        if len(self._owners) > MAX_SESSIONS:
+        if len(self._owners) > _MAX_SESSIONS:
             self._owners.popitem(last=False)
 
     def _body(self, route: Route, headers: Headers, receive: Receive) -> LimitedBody:

@@ -17,7 +17,7 @@ from typing import Any
 from avcil.errors import AvcilError
 from avcil.utils.files import read_json, sync_folder, write_json
 
-FORMAT, VERSION = "avcil-teaching", 1
+_FORMAT, VERSION = "avcil-teaching", 1
 MAX_ATTEMPTS = 3
 """A job is reported as lost when more server processes than this ended while they ran it."""
 
@@ -94,7 +94,7 @@ class Incoming:
         return [Upload(path, name) for path, name in zip(paths, accepted.names, strict=True)]
 
     def _record(self, accepted: Accepted) -> None:
-        head = {"format": FORMAT, "version": VERSION}
+        head = {"format": _FORMAT, "version": VERSION}
         write_json(self.path(accepted.number) / "teaching.json", head | asdict(accepted))
 
     def remove(self, number: int) -> None:
@@ -136,7 +136,7 @@ def _read(folder: Path) -> Accepted | None:
     try:
         record: Any = read_json(folder / "teaching.json")
         if (record.pop("format"), record.pop("version"), str(record["number"])) != (
-            FORMAT,
+            _FORMAT,
             VERSION,
             folder.name,
         ):

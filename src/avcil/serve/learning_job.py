@@ -24,7 +24,7 @@ from avcil.serve.state_entries import ChangeEntry, LostJob
 from avcil.utils.files import is_storage_error, write_atomically
 
 FULL_DISK = "the server's disk is full or read-only; nothing was changed"
-NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so the class was not evaluated"
+_NO_HELD_OUT = "fewer than 4 usable clips: all were learned, so the class was not evaluated"
 
 
 @dataclass
@@ -184,7 +184,7 @@ def _features(
 def _result(report: EvaluatedLearnReport, label: str, *, is_new: bool, old_clips: int) -> TeachResult:
     """The result of the job in the HTTP API."""
     held_out = len(report.held_out.labels)
-    notes = [] if held_out or label == BACKGROUND else [NO_HELD_OUT]
+    notes = [] if held_out or label == BACKGROUND else [_NO_HELD_OUT]
     return TeachResult(
         new_class=is_new,
         learned=sum({**report.learned.new, **report.learned.extended}.values()),

@@ -16,14 +16,16 @@ from pathlib import Path
 from avcil.errors import InputError
 from avcil.saved_models.folder import MODEL_FILES
 
-USED = frozenset({"config.json", "labels.json", "model.safetensors", "learning.json", "learning.safetensors"})
+_USED = frozenset(
+    {"config.json", "labels.json", "model.safetensors", "learning.json", "learning.safetensors"}
+)
 """Files that are unpacked; the model card and an exported model are not needed."""
-PREFIX = "model/"
-MAX_RATIO = 100
+_PREFIX = "model/"
+_MAX_RATIO = 100
 """Maximum compression ratio; a higher one is probably an attack."""
 END = struct.Struct("<4s4H2LH")
 """The end record: signature, 2 disk numbers, entries on the disk and in total, size and offset of the list, comment."""
-LIST_BYTES = 1 << 16
+_LIST_BYTES = 1 << 16
 """Maximum size of the list of files; a model has fewer than ten."""
 
 
@@ -48,7 +50,7 @@ def unpack_model(archive: Path, folder: Path, *, max_bytes: int) -> None:
         with zipfile.ZipFile(archive) as opened:
             entries = _checked(opened.infolist(), archive.stat().st_size, max_bytes)
             folder.mkdir()
-            for name in sorted(entries.keys() & USED):
+            for name in sorted(entries.keys() & _USED):
                 with opened.open(entries[name]) as source, open(folder / name, "xb") as target:
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
@@ -66,7 +68,7 @@ def _check_list(archive: Path) -> None:
     signature, *_, entries, list_bytes, start, comment = END.unpack(end.rjust(END.size, b"\0"))
     if signature != b"PK\x05\x06" or comment:
         raise InputError("the zip file is incomplete, or not from avcil. Download the model again")
-    if list_bytes > LIST_BYTES or start + list_bytes + END.size != size:
+    if list_bytes > _LIST_BYTES or start + list_bytes + END.size != size:
         raise InputError(
             f"the zip file is damaged, or has {entries} files; a model has at most {len(MODEL_FILES)}. Send one from "
             "GET /api/model"
@@ -79,9 +81,9 @@ def _checked(
     """The entries by file name, after checking names and sizes."""
     members: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
-        if entry.filename == PREFIX and entry.file_size == 0:
+        if entry.filename == _PREFIX and entry.file_size == 0:
             continue
-        name = entry.orig_filename.removeprefix(PREFIX)
+        name = entry.orig_filename.removeprefix(_PREFIX)
         if name not in MODEL_FILES or name in members:
             raise InputError(
                 f"the zip file contains {entry.orig_filename[:60]!r}{' twice' if name in members else ''}, which is "
@@ -106,7 +108,7 @@ def _check_entry(entry: zipfile.ZipInfo, archive_bytes: int) -> None:
         raise InputError(f"{entry.filename} in the zip file has another compression than deflate")
     if not 0 <= entry.header_offset < archive_bytes or entry.compress_size > archive_bytes:
         raise InputError("the zip file is damaged: an offset is outside the file. Download the model again")
-    if entry.file_size > MAX_RATIO * max(1, entry.compress_size):
+    if entry.file_size > _MAX_RATIO * max(1, entry.compress_size):
         raise InputError(
-            f"{entry.filename} in the zip file has a compression ratio above {MAX_RATIO}, as no model has"
+            f"{entry.filename} in the zip file has a compression ratio above {_MAX_RATIO}, as no model has"
         )

@@ -14,11 +14,11 @@ from avcil.serve.refusal import RefusedError
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OWN_SITES = frozenset({"same-origin", "none"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITES = frozenset({"same-origin", "none"})
 """Allowed values of Sec-Fetch-Site: a page of this server, or a user action such as a bookmark."""
-OPENED_FROM_LINKS = frozenset({"/", "/login", "/api/docs"})
+_OPENED_FROM_LINKS = frozenset({"/", "/login", "/api/docs"})
 """Pages that links on other sites can open."""
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
@@ -66,7 +66,7 @@ class OriginCheck:
         """
         self.any_address = names is None
         own = (socket.gethostname().lower(), f"{socket.gethostname().lower()}.local")
-        self.names = LOOPBACK | set(own if names is None else names)
+        self.names = _LOOPBACK | set(own if names is None else names)
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Check one request.
@@ -79,7 +79,7 @@ class OriginCheck:
                 raise RefusedError(400, "bad_request", f"the header {name} is given more than once")
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
-        if method not in SAFE_METHODS:
+        if method not in _SAFE_METHODS:
             self._check_origin(origin, headers.get("host", ""))
         self._check_site(method, path, headers)
 
@@ -89,7 +89,7 @@ class OriginCheck:
             raise RefusedError(400, "bad_request", "the header Host is malformed or missing")
         if parsed[0] in self.names or (self.any_address and _is_address(parsed[0])):
             return
-        known = ", ".join(sorted(self.names - LOOPBACK))
+        known = ", ".join(sorted(self.names - _LOOPBACK))
         allowed = known or "localhost or 127.0.0.1"
         if self.any_address:
             allowed = f"its IP address or {known}; start it with --allowed-host to add a name"
@@ -114,10 +114,10 @@ class OriginCheck:
     def _check_site(self, method: str, path: str, headers: Headers) -> None:
         """Check Sec-Fetch-Site, which only browsers send."""
         site = headers.get("sec-fetch-site")
-        if site is None or site in OWN_SITES:
+        if site is None or site in _OWN_SITES:
             return
         opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-        if not (method in SAFE_METHODS and opened and path in OPENED_FROM_LINKS):
+        if not (method in _SAFE_METHODS and opened and path in _OPENED_FROM_LINKS):
             raise RefusedError(403, "forbidden", "a page of another site cannot use this server")
 
 

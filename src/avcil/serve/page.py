@@ -30,8 +30,8 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-LOGOUT = '<form class="logout" method="post" action="logout"><button type="submit">Log out</button></form>'
-OTHER_EVENTS = 64
+_LOGOUT = '<form class="logout" method="post" action="logout"><button type="submit">Log out</button></form>'
+_OTHER_EVENTS = 64
 """Number of parallel page events, without clips that wait for a worker."""
 
 
@@ -40,7 +40,7 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
     examples = Examples(service)
     with gr.Blocks(title="avcil", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         if logout:
-            gr.HTML(LOGOUT, padding=False)
+            gr.HTML(_LOGOUT, padding=False)
         top = gr.HTML(header(service), padding=False)
         with gr.Tabs():
             with gr.Tab("Predict"):
@@ -52,6 +52,6 @@ def make_page(service: Service, *, logout: bool = False) -> gr.Blocks:
                 classes_tab(service, examples, tab, top)
     # Clips wait in the fair queue of the service; Gradio's queue passes all events to it.
     page.state_session_capacity = service.limits.open_requests  # the default is 10,000
-    page.max_threads = service.limits.workers + service.limits.waiting + OTHER_EVENTS
+    page.max_threads = service.limits.workers + service.limits.waiting + _OTHER_EVENTS
     page.queue(max_size=page.max_threads, default_concurrency_limit=None)
     return page

@@ -19,12 +19,12 @@ from avcil.serve.render import problem_html
 from avcil.serve.service import Service
 from avcil.serve.state_entries import ChangeEntry
 
-DOWNLOAD = (
+_DOWNLOAD = (
     '<p class="model-link"><a href="api/model" download="model.zip">Download the model</a> '
     "<span>Unpack the zip file for <code>avcil predict</code> or <code>avcil serve</code>. The HTTP API is described "
     'at <a class="plain" href="api/docs">api/docs</a>.</span></p>'
 )
-MERGE = (
+_MERGE = (
     '<p class="soft limits">The zip file of another model with the same encoders, downloaded from this tab. The result '
     "equals one model that learned the clips of both.</p>"
 )
@@ -32,7 +32,7 @@ MERGE = (
 
 def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML) -> None:
     """Fill the tab; `top` is the header with the number of classes."""
-    gr.HTML(DOWNLOAD, padding=False)
+    gr.HTML(_DOWNLOAD, padding=False)
     message = gr.HTML("", elem_id="classes-message", padding=False)
     gallery = gr.HTML("", elem_id="gallery", padding=False)
 
@@ -88,7 +88,7 @@ def _change_form() -> tuple[gr.Dropdown, dict[str, Any]]:
 def _merge_form() -> tuple[gr.Button, list[Any]]:
     """The form to merge a model: its button and its inputs."""
     file = gr.File(label="Merge a model (zip file)", elem_id="merge-file", height=120)
-    gr.HTML(MERGE, padding=False)
+    gr.HTML(_MERGE, padding=False)
     same = gr.Checkbox(label="Classes of the same name are the same class", elem_id="merge-same")
     pairs = gr.Textbox(
         label="Rename classes of that model: OLD=NEW, one per line", lines=2, elem_id="merge-rename"

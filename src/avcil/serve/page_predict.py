@@ -18,8 +18,8 @@ from avcil.serve.messages import public_message
 from avcil.serve.service import Service
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-HINT = '<div class="hint">The prediction appears here: the class, its probability and an explanation.</div>'
-CAMERA = {
+_HINT = '<div class="hint">The prediction appears here: the class, its probability and an explanation.</div>'
+_CAMERA = {
     "video": {
         "width": {"ideal": 640},
         "height": {"ideal": 480},
@@ -28,7 +28,7 @@ CAMERA = {
     }
 }
 """Small enough for slow machines; on phones, the camera at the back is used."""
-BUSY = f"() => {json.dumps(render.busy_html('Predicting …'))}"
+_BUSY = f"() => {json.dumps(render.busy_html('Predicting …'))}"
 """Shown before the clip is uploaded."""
 SHOW = """() => {
   const part = document.getElementById('PART');
@@ -62,7 +62,7 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
             )
             gallery = _test_clip_gallery()
         with gr.Column(scale=6, min_width=300):
-            prediction = gr.HTML(HINT, elem_id="prediction", padding=False)
+            prediction = gr.HTML(_HINT, elem_id="prediction", padding=False)
     test_clips = gr.State([])
 
     def load() -> tuple[Any, Any, list[Any]]:
@@ -77,18 +77,20 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
 
     async def predict_test_clip(clips: list[Any], event: gr.SelectData, request: gr.Request) -> str:
         if type(event.index) is not int or not 0 <= event.index < len(clips):
-            return HINT
+            return _HINT
         clip = clips[event.index]
         path = Path(clip.path)
         name = f"{path.name}, a test clip of “{clip.label}”"
         return await _prediction_html(service, path, name, request)
 
     async def predict_upload(path: str | None, request: gr.Request) -> str:
-        return HINT if path is None else await _prediction_html(service, Path(path), Path(path).name, request)
+        return (
+            _HINT if path is None else await _prediction_html(service, Path(path), Path(path).name, request)
+        )
 
     async def predict_recording(path: str | None, request: gr.Request) -> str:
         return (
-            HINT if path is None else await _prediction_html(service, Path(path), "Your recording", request)
+            _HINT if path is None else await _prediction_html(service, Path(path), "Your recording", request)
         )
 
     show = SHOW.replace("PART", "prediction")
@@ -97,10 +99,10 @@ def predict_tab(page: gr.Blocks, service: Service, examples: Examples) -> None:
         (camera.stop_recording, predict_recording, camera),
         (gallery.select, predict_test_clip, test_clips),
     ):
-        event(None, None, prediction, js=BUSY, **QUIET)
+        event(None, None, prediction, js=_BUSY, **QUIET)
         event(predict, source, prediction, **QUIET).then(None, None, None, js=show, **QUIET)
     for source in (file, camera):
-        source.clear(lambda: HINT, None, prediction, **QUIET)
+        source.clear(lambda: _HINT, None, prediction, **QUIET)
     page.load(load, None, [heading, gallery, test_clips], **QUIET)
 
 
@@ -113,7 +115,7 @@ def _sources(service: Service) -> tuple[gr.File, gr.Video]:
                 sources=["webcam"],
                 include_audio=True,
                 webcam_options=gr.WebcamOptions(
-                    mirror=False, constraints=CAMERA
+                    mirror=False, constraints=_CAMERA
                 ),  # mirroring needs an ffmpeg
                 label="Camera and microphone",
                 show_label=False,

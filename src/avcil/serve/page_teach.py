@@ -19,7 +19,7 @@ from avcil.serve.page_predict import QUIET, SHOW, limits_text
 from avcil.serve.render import PARTS, problem_html
 from avcil.serve.service import Service
 
-HINT = (
+_HINT = (
     '<div class="hint">Enter a class name and upload clips of it. One clip in five is not used for training but to '
     "measure the accuracy of the new class, which then appears here with that of the old classes.</div>"
 )
@@ -38,7 +38,7 @@ def teach_tab(page: gr.Blocks, service: Service, top: gr.HTML) -> None:
             label, known_class, background, files, start = _form(service)
         with gr.Column(scale=6, min_width=300, elem_id="teach-results"):
             message = gr.HTML("", elem_id="teach-message", padding=False)
-            status = gr.HTML(HINT, elem_id="teach-status", padding=False)
+            status = gr.HTML(_HINT, elem_id="teach-status", padding=False)
             undo = gr.Button("Undo", elem_id="teach-undo", visible=False, size="sm")
     displayed = gr.State(None)  # the state of job and model that the page shows
 
@@ -117,7 +117,7 @@ def _refresh(service: Service) -> Callable[[Any], tuple[Any, ...]]:
             return (gr.skip(),) * 5
         learning = service.learning
         return (
-            render.learning_html(job, updates) or HINT,
+            render.learning_html(job, updates) or _HINT,
             header(service),
             gr.update(value="Training …" if learning else "Teach", interactive=not learning),
             gr.update(

@@ -18,12 +18,12 @@ from avcil.serve.refusal import RefusedError
 if TYPE_CHECKING:
     import gradio
 
-JOIN_KEYS = frozenset({"data", "fn_index", "trigger_id", "session_hash", "event_data"})
-FILE_KEYS = frozenset({"path", "url", "orig_name", "size", "mime_type", "is_stream", "meta"})
-FILE_MARKS = frozenset({"path", "url", "is_stream", "meta", "_type", "is_file"})
+_JOIN_KEYS = frozenset({"data", "fn_index", "trigger_id", "session_hash", "event_data"})
+_FILE_KEYS = frozenset({"path", "url", "orig_name", "size", "mime_type", "is_stream", "meta"})
+_FILE_MARKS = frozenset({"path", "url", "is_stream", "meta", "_type", "is_file"})
 """Gradio can treat a mapping with one of these keys as a file."""
-FILE_ROUTE = "/gradio_api/file="
-MAX_SESSION_NAME = 100
+_FILE_ROUTE = "/gradio_api/file="
+_MAX_SESSION_NAME = 100
 """Length of the name of a session."""
 MAX_DEPTH = 20
 """Levels of nesting of a value; values of the page have fewer than ten."""
@@ -60,7 +60,7 @@ def session_name(text: object) -> str:
     Raises:
         RefusedError: It is not a short alphanumeric string.
     """
-    if not isinstance(text, str) or not text.isascii() or not text.isalnum() or len(text) > MAX_SESSION_NAME:
+    if not isinstance(text, str) or not text.isascii() or not text.isalnum() or len(text) > _MAX_SESSION_NAME:
         raise RefusedError(400, "bad_request", "session_hash must be a short string of letters and digits")
     return text
 
@@ -85,8 +85,8 @@ class PayloadCheck:
             RefusedError: 400 for an invalid event, 403 for a file that was not uploaded to this server.
         """
         content = _parse(body)
-        if not isinstance(content, dict) or not content.keys() <= JOIN_KEYS:
-            raise _bad("an event must have the keys " + ", ".join(sorted(JOIN_KEYS)))
+        if not isinstance(content, dict) or not content.keys() <= _JOIN_KEYS:
+            raise _bad("an event must have the keys " + ", ".join(sorted(_JOIN_KEYS)))
         session = session_name(content.get("session_hash"))
         number, trigger, data = content.get("fn_index"), content.get("trigger_id"), content.get("data")
         event = self.page.fns.get(number) if _is_int(number) else None
@@ -111,7 +111,7 @@ class PayloadCheck:
         if isinstance(value, list):
             return [self._clean(item, text=text, depth=depth + 1) for item in value]
         if isinstance(value, dict):
-            if FILE_MARKS & value.keys():
+            if _FILE_MARKS & value.keys():
                 return self._clean_file(value)
             return {key: self._clean(item, text=text, depth=depth + 1) for key, item in value.items()}
         if isinstance(value, str) and not text:
@@ -120,7 +120,7 @@ class PayloadCheck:
 
     def _clean_file(self, value: dict[str, Any]) -> dict[str, Any]:
         path = uploaded_file(value.get("path"), self.folder)
-        if path is None or not value.keys() <= FILE_KEYS or value.get("is_stream"):
+        if path is None or not value.keys() <= _FILE_KEYS or value.get("is_stream"):
             raise _not_uploaded()
         if not _is_own_url(value.get("url"), str(path)):
             raise _not_uploaded()
@@ -143,7 +143,7 @@ def _is_own_url(url: object, path: str) -> bool:
     if url is None:
         return True
     try:
-        return isinstance(url, str) and unquote(urlsplit(url).path) == FILE_ROUTE + path
+        return isinstance(url, str) and unquote(urlsplit(url).path) == _FILE_ROUTE + path
     except ValueError:
         return False
 

@@ -13,13 +13,13 @@ from avcil.reporting.spectrogram_figure import spectrogram_uri
 from avcil.serve.clip_view import ClipView
 from avcil.utils.templates import macro, render
 
-TOP, MIN_PROBABILITY, FRAMES, COLUMNS = 5, 0.005, 6, 320
+_TOP, _MIN_PROBABILITY, _FRAMES, COLUMNS = 5, 0.005, 6, 320
 """Number of classes shown, minimum probability of the third and later ones, number of frames, width of the
 spectrogram."""
-MAP_TITLES = {"attention": "Spatial attention", "sensitivity": "Spatial sensitivity"}
-COLORS = 7
+_MAP_TITLES = {"attention": "Spatial attention", "sensitivity": "Spatial sensitivity"}
+_COLORS = 7
 """Number of colors of events."""
-NO_PREDICTION = "no prediction"
+_NO_PREDICTION = "no prediction"
 PARTS = {"audio": "audio", "visual": "video", "audio-visual": "video and audio"}
 """Names of the modalities on the page."""
 
@@ -41,7 +41,7 @@ def prediction_html(view: ClipView, name: str) -> str:
     """The prediction of a clip and its explanation."""
     explanation, prediction = view.explanation, view.explanation.prediction
     confidence, notes = _confidence(view)
-    ranked = list(prediction.probabilities.items())[:TOP]
+    ranked = list(prediction.probabilities.items())[:_TOP]
     labels = list(dict.fromkeys(event.label for event in view.events if event.label))
     waveform, rate = explanation.waveform, explanation.sample_rate
     page = render(
@@ -51,17 +51,17 @@ def prediction_html(view: ClipView, name: str) -> str:
         prediction=prediction,
         unknown=prediction.in_distribution is False,
         confidence=confidence,
-        ranked=[pair for rank, pair in enumerate(ranked) if rank < 2 or pair[1] >= MIN_PROBABILITY],
+        ranked=[pair for rank, pair in enumerate(ranked) if rank < 2 or pair[1] >= _MIN_PROBABILITY],
         percent=percent,
         notes=[*notes, *filter(None, [view.no_events])],
         contributions=contribution_figure(explanation.contribution_table()),
         events=view.events,
         total=max((event.end for event in view.events), default=0.0),
-        colors={label: f"--c:var(--c{number % COLORS})" for number, label in enumerate(labels)},
+        colors={label: f"--c:var(--c{number % _COLORS})" for number, label in enumerate(labels)},
         other_color="--c:var(--rule)",
-        no_prediction=NO_PREDICTION,
+        no_prediction=_NO_PREDICTION,
         attention=_attention(explanation),
-        map_title=MAP_TITLES[explanation.map_kind or "sensitivity"],
+        map_title=_MAP_TITLES[explanation.map_kind or "sensitivity"],
         map_guide=GUIDES[explanation.map_kind or "sensitivity"],
         spectrogram=_spectrogram(explanation),
         seconds=len(waveform) / rate if waveform is not None and rate else 0.0,
@@ -108,7 +108,7 @@ def _attention(explanation: Explanation) -> Markup:
     times = None if explanation.frame_times is None else explanation.frame_times.tolist()
     return Markup(
         attention_figure(
-            list(explanation.frames), times, explanation.spatial, explanation.temporal, max_frames=FRAMES
+            list(explanation.frames), times, explanation.spatial, explanation.temporal, max_frames=_FRAMES
         )
     )
 

@@ -11,7 +11,7 @@ from avcil.serve.schema import ClassResponse
 from avcil.serve.state_entries import ChangeEntry, describe_change, is_class_learning, is_learning
 from avcil.utils.templates import render
 
-MAX_LISTED = 10
+_MAX_LISTED = 10
 """Number of changes in the list."""
 
 
@@ -25,7 +25,7 @@ def learning_html(job: LearningJob | None, updates: Sequence[ChangeEntry]) -> st
     numbers = {update["number"] for update in updates}
     if job is not None and job.update is not None and job.update not in numbers:
         job = None  # it was undone
-    latest = list(reversed(updates[-MAX_LISTED:]))
+    latest = list(reversed(updates[-_MAX_LISTED:]))
     newer = ""
     if latest and not is_learning(latest[0]) and (job is None or job.result is not None):
         job, newer = None, change_html(latest[0])  # it is newer than the job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Message, Send
 
-SOURCES = {
+_SOURCES = {
     "default-src": "'self'",
     "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio has inline scripts and uses eval
     "style-src": "'self' 'unsafe-inline'",
@@ -19,7 +19,7 @@ SOURCES = {
     "frame-ancestors": "'none'",
 }
 HEADERS = {
-    "content-security-policy": "; ".join(f"{name} {value}" for name, value in SOURCES.items()),
+    "content-security-policy": "; ".join(f"{name} {value}" for name, value in _SOURCES.items()),
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",  # with "no-referrer", browsers send forms of the page with Origin: null

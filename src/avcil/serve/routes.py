@@ -11,8 +11,8 @@ from typing import Literal
 
 Body = Literal["none", "json", "form", "upload"]
 GET = frozenset({"GET"})
-READ = GET | {"HEAD"}
-WRITE = frozenset({"POST"})
+_READ = GET | {"HEAD"}
+_WRITE = frozenset({"POST"})
 MAX_PATH, MAX_SEGMENT = 2000, 255
 """Bytes of a path and of one segment; the operating system rejects longer ones."""
 
@@ -23,7 +23,7 @@ class Route:
 
     template: str
     """As in FastAPI: `{name}` is one segment of the path, `{name:path}` any number of segments."""
-    methods: frozenset[str] = READ
+    methods: frozenset[str] = _READ
     body: Body = "none"
     """Kind of the request body; only uploads can be large."""
     public: bool = False
@@ -44,17 +44,17 @@ def _pattern_of(part: str) -> str:
     return f"(?P<{part[1:].split(':')[0].rstrip('}')}>{'.*' if part.endswith(':path}') else '[^/]+'})"
 
 
-JOIN = Route("/gradio_api/queue/join", WRITE, "json")
+JOIN = Route("/gradio_api/queue/join", _WRITE, "json")
 EVENTS = Route("/gradio_api/queue/data", GET, stream=True)
 HEARTBEAT = Route("/gradio_api/heartbeat/{session}", GET, stream=True)
 FILE = Route("/gradio_api/file={path:path}")
-UPLOAD = Route("/gradio_api/upload", WRITE, "upload")
-LOGIN = Route("/login", READ | WRITE, "form", public=True)
-LOGOUT = Route("/logout", WRITE, "form")
-OTHER = Route("/api/{path:path}", READ | WRITE | {"PUT", "PATCH", "DELETE", "OPTIONS"}, "json")
+UPLOAD = Route("/gradio_api/upload", _WRITE, "upload")
+LOGIN = Route("/login", _READ | _WRITE, "form", public=True)
+LOGOUT = Route("/logout", _WRITE, "form")
+OTHER = Route("/api/{path:path}", _READ | _WRITE | {"PUT", "PATCH", "DELETE", "OPTIONS"}, "json")
 """All other paths of the API, which respond with 404 or 405."""
 
-ROUTES = (
+_ROUTES = (
     Route("/"),
     Route("/config"),
     Route("/theme.css"),
@@ -75,13 +75,13 @@ ROUTES = (
     Route("/api/openapi.json"),
     Route("/api/docs"),
     Route("/api/docs/static/{path:path}"),
-    Route("/api/predict", WRITE, "upload"),
-    Route("/api/teach", READ | WRITE, "upload"),
+    Route("/api/predict", _WRITE, "upload"),
+    Route("/api/teach", _READ | _WRITE, "upload"),
     Route("/api/classes"),
-    Route("/api/rename", WRITE, "form"),
-    Route("/api/forget", WRITE, "upload"),
-    Route("/api/merge", WRITE, "upload"),
-    Route("/api/undo", WRITE, "json"),
+    Route("/api/rename", _WRITE, "form"),
+    Route("/api/forget", _WRITE, "upload"),
+    Route("/api/merge", _WRITE, "upload"),
+    Route("/api/undo", _WRITE, "json"),
     Route("/api/model"),
     Route("/api/health"),
     OTHER,
@@ -106,7 +106,7 @@ def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     sizes = [len(segment.encode("utf-8", "replace")) for segment in path.split("/")]
     if max(sizes) > MAX_SEGMENT or sum(sizes) + len(sizes) > MAX_PATH:
         return None
-    for route in ROUTES:
+    for route in _ROUTES:
         if method in route.methods and (match := route.pattern.fullmatch(path)):
             return route, match.groupdict()
     return None
@@ -118,5 +118,5 @@ def methods_of(path: str) -> frozenset[str]:
     >>> sorted(methods_of("/api/teach"))
     ['GET', 'HEAD', 'POST']
     """
-    methods = (route.methods for route in ROUTES if route is not OTHER and route.pattern.fullmatch(path))
+    methods = (route.methods for route in _ROUTES if route is not OTHER and route.pattern.fullmatch(path))
     return next(methods, frozenset())

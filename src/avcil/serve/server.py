@@ -41,8 +41,8 @@ from avcil.serve.stopping import StoppableServer, stops_on_signals
 from avcil.serve.temporary import temporary_folder
 from avcil.serve.uploads import UploadLimits, Uploads
 
-STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
-ICON = Path(__file__).with_name("icon.svg")
+_STYLES = [Path(__file__).with_name("page.css"), attention_figure.STYLE]
+_ICON = Path(__file__).with_name("icon.svg")
 
 
 def make_app(
@@ -97,8 +97,8 @@ async def _mount_page(api: FastAPI, service: Service, logout: bool) -> gradio.Bl
         enable_monitoring=False,
         footer_links=[],
         theme=make_theme(),
-        css_paths=STYLES,
-        favicon_path=str(ICON),
+        css_paths=_STYLES,
+        favicon_path=str(_ICON),
         i18n=I18N,
         head=HEAD,
     )

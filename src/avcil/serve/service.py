@@ -35,7 +35,7 @@ from avcil.serve.state_directory import StateDirectory, default_state_dir
 from avcil.serve.state_entries import ChangeEntry, learned_classes
 
 T = TypeVar("T")
-ONE_AT_A_TIME = "the model is being changed by another request. Wait until it has finished, then try again"
+_ONE_AT_A_TIME = "the model is being changed by another request. Wait until it has finished, then try again"
 
 
 class Service:
@@ -139,13 +139,13 @@ class Service:
         if self.read_only:
             raise ReadOnlyError("the server is read-only: it predicts, but the model cannot be changed")
         if self._changing.locked():
-            raise LearningError(ONE_AT_A_TIME)
+            raise LearningError(_ONE_AT_A_TIME)
 
     def _begin_change(self) -> None:
         """Acquire the lock `_changing`, which the caller releases."""
         self.check_may_change()
         if not self._changing.acquire(blocking=False):
-            raise LearningError(ONE_AT_A_TIME)
+            raise LearningError(_ONE_AT_A_TIME)
         if self._closing.is_set():
             self._changing.release()
             self.check_open()

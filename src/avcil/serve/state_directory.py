@@ -29,11 +29,11 @@ from avcil.utils import checks
 from avcil.utils.files import STALE_PART, folder_lock, read_json, sync_folder, write_json
 from avcil.utils.input_files import regular_file_sha256
 
-FORMAT, VERSION = "avcil-served", 3
-READ_VERSIONS = (1, 2, 3)
+_FORMAT, VERSION = "avcil-served", 3
+_READ_VERSIONS = (1, 2, 3)
 """Version 1 has only learning; before version 3, updates were called sittings, and the key learned was learnt."""
-KNOWN_FILES = {".lock", "state.json", "updates", "sittings", "incoming"}
-MAX_UNDO = 10
+_KNOWN_FILES = {".lock", "state.json", "updates", "sittings", "incoming"}
+_MAX_UNDO = 10
 """Number of changes that can be undone; the models of older entries are removed."""
 
 
@@ -85,7 +85,7 @@ class StateDirectory:
             clips=len(accepted.names),
             reason=f"it was accepted, but {reason}. Send its clips again",
         )
-        self._write(lost=[*self.lost, job][-MAX_UNDO:])
+        self._write(lost=[*self.lost, job][-_MAX_UNDO:])
         self.incoming.remove(accepted.number)
 
     def path(self, update: ChangeEntry) -> Path:
@@ -126,7 +126,7 @@ class StateDirectory:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        for old in self.updates[: -MAX_UNDO - 1]:
+        for old in self.updates[: -_MAX_UNDO - 1]:
             shutil.rmtree(self.path(old) / "model", ignore_errors=True)
         return entry
 
@@ -157,9 +157,9 @@ class StateDirectory:
 
     def _read(self) -> dict[str, Any]:
         path, digest = self.folder / "state.json", _digest(self.base)
-        new_state = {"format": FORMAT, "version": VERSION, "base": digest, "next": 1, "updates": []}
+        new_state = {"format": _FORMAT, "version": VERSION, "base": digest, "next": 1, "updates": []}
         if not path.exists():
-            names = {entry.name for entry in self.folder.iterdir()} - KNOWN_FILES
+            names = {entry.name for entry in self.folder.iterdir()} - _KNOWN_FILES
             others = sorted(name for name in names if not STALE_PART.fullmatch(name))
             if others:
                 raise InputError(
@@ -170,8 +170,8 @@ class StateDirectory:
         state = read_json(path)
         if (
             not isinstance(state, dict)
-            or state.get("format") != FORMAT
-            or state.get("version") not in READ_VERSIONS
+            or state.get("format") != _FORMAT
+            or state.get("version") not in _READ_VERSIONS
         ):
             raise InputError(
                 f"{path} is not a state file of avcil serve, or of a newer version. Choose another --state-dir"

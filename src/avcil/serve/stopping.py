@@ -14,7 +14,7 @@ import uvicorn
 
 from avcil.serve.service import Service
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppableServer(uvicorn.Server):
@@ -51,7 +51,7 @@ class StoppableServer(uvicorn.Server):
 @contextlib.contextmanager
 def stops_on_signals(server: StoppableServer) -> Iterator[None]:
     """Handle SIGINT and SIGTERM with `server.handle_stop`."""
-    before = {number: signal.signal(number, server.handle_stop) for number in SIGNALS}
+    before = {number: signal.signal(number, server.handle_stop) for number in _SIGNALS}
     try:
         yield
     finally:

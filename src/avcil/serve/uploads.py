@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from avcil.serve.refusal import RefusedError
 
-MAX_NAME = 120
+_MAX_NAME = 120
 """Bytes of a file name; longer names are truncated."""
-CHUNK = 2**20
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class Uploads:
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="upload-"))
         try:
             with open(folder / _safe_name(name), "xb") as target:
-                shutil.copyfileobj(content, target, CHUNK)
+                shutil.copyfileobj(content, target, _CHUNK)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -138,5 +138,5 @@ def _safe_name(name: str) -> str:
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = re.sub(r"[\x00-\x1f\x7f<>:\"|?*#%]", "_", name).strip(" .")
-    name = name.encode("utf-8", "ignore")[-MAX_NAME:].decode("utf-8", "ignore")
+    name = name.encode("utf-8", "ignore")[-_MAX_NAME:].decode("utf-8", "ignore")
     return name.strip(" .") or "clip"

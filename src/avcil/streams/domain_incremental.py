@@ -19,7 +19,7 @@ from avcil.streams.base import UNUSED, Stream, StreamResults, StreamType
 from avcil.utils.csv_files import read_columns
 from avcil.utils.listing import quoted
 
-HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream domain-incremental,file=domains.csv"
+_HINT = "List the domains in a CSV file with the columns clip_id,domain: --stream domain-incremental,file=domains.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class DomainIncremental(StreamType):
         if len(domains) < 2:
             raise InputError(
                 f"stream domain-incremental needs 2 domains or more; found: {quoted(domains) or 'none'}. "
-                f"{self._origin} {HINT}"
+                f"{self._origin} {_HINT}"
             )
         tasks = np.array(
             [domains.index(domain_of[c.clip_id]) if c.clip_id in domain_of else UNUSED for c in clips],
@@ -67,7 +67,7 @@ class DomainIncremental(StreamType):
         if all(len(at) == 1 for at in domains_of.values()):
             raise InputError(
                 f"no class has training clips in two of the domains {quoted(domains)}, so this is not a stream "
-                f"of domains. {self._origin} {HINT}"
+                f"of domains. {self._origin} {_HINT}"
             )
         first = {label: min(at) for label, at in domains_of.items()}
         labels = sorted(first, key=natural_key)
@@ -119,7 +119,7 @@ def _check(
     for task, domain in enumerate(domains):
         for split in ("train", "test"):
             if not any(clip.split == split and at == task for clip, at in used):
-                raise InputError(f"domain {domain!r} has no {split} clip. {origin} {HINT}")
+                raise InputError(f"domain {domain!r} has no {split} clip. {origin} {_HINT}")
     early = [clip for clip, at in used if first.get(clip.label, len(domains)) > at]
     if early:
         raise InputError(

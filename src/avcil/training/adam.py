@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
 
 
 class Adam:
@@ -51,11 +51,11 @@ class Adam:
             [slot["step"] for slot in slots],
             fused=True,
             amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
             lr=self.lr,
             weight_decay=self.weight_decay,
-            eps=EPSILON,
+            eps=_EPSILON,
             maximize=False,
         )
 
@@ -72,8 +72,8 @@ class Adam:
         """The state, by position of the parameter, and the settings. Tensors are shared, not copied."""
         group = {
             "lr": self.lr,
-            "betas": BETAS,
-            "eps": EPSILON,
+            "betas": _BETAS,
+            "eps": _EPSILON,
             "weight_decay": self.weight_decay,
             "amsgrad": False,
             "maximize": False,

@@ -9,7 +9,7 @@ from avcil.data.modality import Modality
 from avcil.training.task_data import TaskData
 from avcil.utils.listing import quoted
 
-SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def validation_of_step(data: TaskData, step: int, *, selects: bool) -> Validatio
 
 def incomplete_note(data: TaskData) -> str:
     """A message about clips that lack a part of the modality; empty without such clips."""
-    rows = {split: data.incomplete_rows(split) for split in SPLITS}
+    rows = {split: data.incomplete_rows(split) for split in _SPLITS}
     every = [row for group in rows.values() for row in group]
     if not every:
         return ""
@@ -80,7 +80,7 @@ def incomplete_counts(data: TaskData, input_modalities: Sequence[Modality]) -> d
 
     By split, test clips that were not evaluated, and training clips that were used all the same, if the method can.
     """
-    counts = {split: len(data.incomplete_rows(split)) for split in SPLITS}
+    counts = {split: len(data.incomplete_rows(split)) for split in _SPLITS}
     if not any(counts.values()):
         return {}
     tested = [data.test_rows(task, input_modalities) for task in range(len(data.benchmark.steps))]
@@ -101,7 +101,7 @@ def incomplete_table(data: TaskData) -> list[tuple[str, str, str, str]]:
             split,
             " and ".join(part.in_words for part in data.lacking_parts(row)),
         )
-        for split in SPLITS
+        for split in _SPLITS
         for row in data.incomplete_rows(split)
         for clip in [data.store.clips[row]]
     ]

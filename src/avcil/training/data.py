@@ -19,7 +19,7 @@ from avcil.training.device_config import DeviceConfig
 from avcil.training.memory_pool import Budget
 from avcil.utils.prefetch import prefetch
 
-CHUNK = 64
+_CHUNK = 64
 """Clips per read from the store."""
 
 ClipTensors = tuple[Tensor | None, Tokens | None]
@@ -107,9 +107,9 @@ class Table:
         config = self.device_config
         if config.on_gpu and budget.device.reserve(math.prod(shape) * config.tokens.itemsize):
             tokens = torch.empty(shape, dtype=config.tokens, device=config.device)
-            for start in range(0, len(self._rows), CHUNK):
-                part = self._store.visual(self._rows[start : start + CHUNK])
-                tokens[start : start + CHUNK] = torch.from_numpy(part).to(config.device)
+            for start in range(0, len(self._rows), _CHUNK):
+                part = self._store.visual(self._rows[start : start + _CHUNK])
+                tokens[start : start + _CHUNK] = torch.from_numpy(part).to(config.device)
             return tokens
         if budget.host.reserve(math.prod(shape) * self._store.visual([]).itemsize):
             return torch.from_numpy(self._store.visual(self._rows))

@@ -16,7 +16,7 @@ from avcil.utils.devices import choose_device
 
 EVALUATION_BYTES = {"cpu": 2**28, "cuda": 2**29}
 """Bytes of visual tokens per batch in evaluation, by device type, if memory is not short."""
-MAX_EVAL_BATCH = 256
+_MAX_EVAL_BATCH = 256
 """Clips per batch in evaluation."""
 
 
@@ -70,4 +70,4 @@ class DeviceConfig:
     def eval_batch_size_for(self, clip_bytes: int) -> int:
         """Batch size for evaluation without gradients, for clips with `clip_bytes` bytes of tokens."""
         available = EVALUATION_BYTES[self.device.type] if self.eval_bytes is None else self.eval_bytes
-        return max(1, min(MAX_EVAL_BATCH, available // max(1, clip_bytes)))
+        return max(1, min(_MAX_EVAL_BATCH, available // max(1, clip_bytes)))

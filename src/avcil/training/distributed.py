@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 
 from avcil.errors import AvcilError, InputError
 
-TIMEOUT_SECONDS = 1800
+_TIMEOUT_SECONDS = 1800
 """Timeout of collective operations. It must be longer than writing a checkpoint takes."""
 
 
@@ -43,7 +43,7 @@ class ProcessGroup:
         if not distributed.is_initialized():
             from datetime import timedelta
 
-            timeout, own_device = timedelta(seconds=TIMEOUT_SECONDS), cls.device_of_process(device)
+            timeout, own_device = timedelta(seconds=_TIMEOUT_SECONDS), cls.device_of_process(device)
             if own_device is not None and own_device.startswith("cuda"):
                 torch.cuda.set_device(own_device)
                 distributed.init_process_group("nccl", timeout=timeout, device_id=torch.device(own_device))

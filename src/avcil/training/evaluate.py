@@ -14,7 +14,7 @@ from avcil.training.data import Table
 from avcil.training.distributed import ProcessGroup
 from avcil.training.task_data import TaskData
 
-SINGLE_PROCESS = ProcessGroup()
+_SINGLE_PROCESS = ProcessGroup()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Predictions:
     """(N,) bool"""
 
 
-def predict(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PROCESS) -> Predictions:
+def predict(model: Model, table: Table, process_group: ProcessGroup = _SINGLE_PROCESS) -> Predictions:
     """Predict all clips of a table: argmax over all classes seen, without the task id.
 
     The clips are divided among the processes of the group; each process gets all predictions.
@@ -87,6 +87,6 @@ def evaluate_tasks(model: Model, data: TaskData, step: int, process_group: Proce
     return TaskEvaluation(accuracies=accuracies, sizes=sizes, predictions=lines)
 
 
-def accuracy(model: Model, table: Table, process_group: ProcessGroup = SINGLE_PROCESS) -> float | None:
+def accuracy(model: Model, table: Table, process_group: ProcessGroup = _SINGLE_PROCESS) -> float | None:
     """Fraction of the clips that are predicted correctly; None for an empty table."""
     return float(predict(model, table, process_group).correct.double().mean()) if len(table) else None

@@ -23,7 +23,7 @@ from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
 from avcil.training.distributed import ProcessGroup
 
-PER_CLIP = tuple(field.name for field in fields(NetworkOutput) if field.name != "spatial_log")
+_PER_CLIP = tuple(field.name for field in fields(NetworkOutput) if field.name != "spatial_log")
 """The fields of `NetworkOutput` that have one row for each clip and are small."""
 
 
@@ -99,7 +99,7 @@ def _parts(batch: Batch, step: Step, parts: list[Tensor]) -> Iterator[Batch]:
 def _joined(outputs: list[NetworkOutput], process_group: ProcessGroup) -> NetworkOutput:
     """The outputs of all parts and processes, concatenated, as leaves that require gradients."""
     joined: dict[str, Any] = {}
-    for name in PER_CLIP:
+    for name in _PER_CLIP:
         values = [getattr(output, name) for output in outputs]
         if values[0] is not None:
             joined[name] = process_group.all_gather(torch.cat(values).detach()).requires_grad_()
@@ -109,7 +109,7 @@ def _joined(outputs: list[NetworkOutput], process_group: ProcessGroup) -> Networ
 def _backward_part(output: NetworkOutput, joined: NetworkOutput, clips: slice, held: slice) -> None:
     """Propagate the gradient of the loss with respect to the outputs of a part."""
     tensors, gradients = [], []
-    for name in PER_CLIP:
+    for name in _PER_CLIP:
         tensor, joined_tensor = getattr(output, name), getattr(joined, name)
         if tensor is not None and tensor.requires_grad and joined_tensor.grad is not None:
             tensors.append(tensor)

@@ -11,9 +11,9 @@ import torch
 
 HOST_FRACTION = 0.6
 """Default fraction of main memory that a run may use."""
-GPU_FRACTION = 0.85
+_GPU_FRACTION = 0.85
 """Default fraction of the memory of a GPU."""
-DISK_FRACTION = 0.25
+_DISK_FRACTION = 0.25
 """Fraction of the free disk space."""
 
 
@@ -66,10 +66,10 @@ def host_memory() -> int:
 def device_memory(device: torch.device) -> int:
     """Bytes of memory that a run may use by default on a device."""
     if device.type == "cuda":
-        return int(GPU_FRACTION * torch.cuda.mem_get_info(device)[1])
+        return int(_GPU_FRACTION * torch.cuda.mem_get_info(device)[1])
     return int(HOST_FRACTION * host_memory())
 
 
 def free_disk(folder: Path) -> int:
     """Bytes that temporary files of a run may use in a folder."""
-    return int(DISK_FRACTION * shutil.disk_usage(folder).free)
+    return int(_DISK_FRACTION * shutil.disk_usage(folder).free)

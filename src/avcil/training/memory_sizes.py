@@ -26,19 +26,19 @@ COPIES = 7
 Writing a checkpoint needs more, but it happens between iterations, when their memory is free.
 """
 
-BLOCK_WIDTH = 1024
+_BLOCK_WIDTH = 1024
 """Width D for which the number of rows of a block was chosen."""
 
-WORKSPACE_BLOCKS = 4
+_WORKSPACE_BLOCKS = 4
 """Blocks of the fused attention: tokens, teacher maps, gradients, and packed operands of a matrix product."""
 
-OPERATOR_BLOCKS = 6
+_OPERATOR_BLOCKS = 6
 """Further blocks if PyTorch operators replace the compiled kernel, which needs a single dtype."""
 
-ATTENTION_ARRAYS = 14
+_ATTENTION_ARRAYS = 14
 """Arrays (T, D) per clip in the attention, forward and backward: sums, temporal maps, products, gradients."""
 
-OUTPUT_ARRAYS = 3
+_OUTPUT_ARRAYS = 3
 """Arrays (T, D) per clip for the outputs of all parts of a batch and their gradients."""
 
 OVERHEAD = 64 * 2**20
@@ -123,11 +123,11 @@ def iteration_bytes(
     clip = sizes.keys + (sizes.tokens + gathered if copied else 0)
     rows = BLOCK_ROWS_GPU if device_config.on_gpu else BLOCK_ROWS
     exact = sizes.tokens // device_config.tokens.itemsize * device_config.weights.itemsize
-    block = min(clips_per_pass * exact, max(exact, rows * BLOCK_WIDTH * device_config.weights.itemsize))
+    block = min(clips_per_pass * exact, max(exact, rows * _BLOCK_WIDTH * device_config.weights.itemsize))
     is_compiled = device_config.on_gpu or device_config.tokens == device_config.weights
-    blocks = WORKSPACE_BLOCKS if is_compiled else WORKSPACE_BLOCKS + OPERATOR_BLOCKS
-    outputs = clips_per_pass * ATTENTION_ARRAYS * sizes.sums + (
-        sum(batch) * OUTPUT_ARRAYS * sizes.sums if copied else 0
+    blocks = _WORKSPACE_BLOCKS if is_compiled else _WORKSPACE_BLOCKS + _OPERATOR_BLOCKS
+    outputs = clips_per_pass * _ATTENTION_ARRAYS * sizes.sums + (
+        sum(batch) * _OUTPUT_ARRAYS * sizes.sums if copied else 0
     )
     maps = min(clips_per_pass, batch[1]) * sizes.maps if copied else 0
     return clips_per_pass * clip + maps + outputs + blocks * block + OVERHEAD
@@ -144,7 +144,7 @@ def evaluation_bytes(sizes: ClipSizes, device_config: DeviceConfig, steps: Seque
 def evaluated_clip_bytes(sizes: ClipSizes) -> int:
     """Bytes per clip in an evaluation batch."""
     gathered = sizes.stored if sizes.stored != sizes.tokens else 0
-    return (DEPTH + 2) * sizes.tokens + gathered + ATTENTION_ARRAYS * sizes.sums
+    return (DEPTH + 2) * sizes.tokens + gathered + _ATTENTION_ARRAYS * sizes.sums
 
 
 def weight_count(method: GradientMethod, data: TaskData) -> int:

@@ -24,7 +24,7 @@ Compute = Callable[[Network, Batch], tuple[Tensor, ...]]
 """Computes tensors (N, ...) of a batch; the row of a clip must not depend on other clips."""
 
 
-EVAL_BATCH_SIZE = {"cpu": 8, "cuda": 64}
+_EVAL_BATCH_SIZE = {"cpu": 8, "cuda": 64}
 """Batch size of the teacher, by device type. Small, because the tokens are copied in addition to a training batch."""
 
 
@@ -95,7 +95,7 @@ class CachedTeacher:
     @property
     def _batch_size(self) -> int:
         """Batch size of the teacher; it depends on the memory but not on the training batches."""
-        return max(1, min(EVAL_BATCH_SIZE[self._pool.labels.device.type], self._pool.eval_batch_size // 4))
+        return max(1, min(_EVAL_BATCH_SIZE[self._pool.labels.device.type], self._pool.eval_batch_size // 4))
 
     def _compute_rows(
         self, compute: Compute, rows: Tensor, features: tuple | None = None

@@ -6,7 +6,7 @@ import re
 
 from avcil.errors import InputError
 
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def parse_bytes(text: str) -> int:
@@ -16,9 +16,9 @@ def parse_bytes(text: str) -> int:
     1500000
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B?)\s*", text.upper())
-    if match is None or match[2] not in UNITS or float(match[1]) * UNITS[match[2]] < 1:
+    if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
         raise InputError(f"{text!r} is not a size; give a number and B, KB, MB or GB, such as 200MB")
-    return int(float(match[1]) * UNITS[match[2]])
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def format_bytes(count: float) -> str:

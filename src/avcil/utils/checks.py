@@ -16,9 +16,9 @@ from avcil.errors import InputError
 
 MAX_INTEGER = 1 << 20
 """Default maximum of integers: widths, features and classes of a model."""
-CHUNK = 1 << 24
+_CHUNK = 1 << 24
 """Number of elements that are checked together."""
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DOUBLE = (torch.float64,)
 T = TypeVar("T")
 _TYPE_NAMES = {str: "a string", bool: "true or false", list: "a list", dict: "a JSON object"}
@@ -86,7 +86,7 @@ def tensor(
     name: str,
     shape: tuple[int, ...],
     *,
-    dtypes: Collection[torch.dtype] = FLOATS,
+    dtypes: Collection[torch.dtype] = _FLOATS,
 ) -> Tensor:
     """The tensor with this name, exactly this shape and one of these dtypes."""
     value = tensors.get(name)
@@ -110,7 +110,7 @@ def finite(tensors: Mapping[str, Tensor]) -> None:
     """Raise InputError for NaN and infinity."""
     for name, values in tensors.items():
         if values.is_floating_point():
-            chunks = values.reshape(-1).split(CHUNK)
+            chunks = values.reshape(-1).split(_CHUNK)
             if not all(bool(chunk.isfinite().all()) for chunk in chunks):
                 raise InputError(f"the tensor {name!r:.80} contains NaN or infinity")
 

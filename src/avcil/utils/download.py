@@ -18,7 +18,7 @@ from avcil.utils.files import file_sha256, folder_lock, read_json, sync_folder, 
 from avcil.utils.progress import Progress
 from avcil.utils.transfer import RetryableError, Transfer
 
-MAX_WAIT = 60.0
+_MAX_WAIT = 60.0
 """Seconds."""
 
 
@@ -105,7 +105,7 @@ def _fetch(transfer: Transfer, retry: RetryPolicy, offline_advice: str) -> None:
             if failures >= retry.attempts:
                 raise _unreachable(transfer, error, offline_advice) from None
             wait = error.wait if error.wait is not None else retry.first_wait * 2 ** (failures - 1)
-            time.sleep(min(wait, MAX_WAIT))
+            time.sleep(min(wait, _MAX_WAIT))
 
 
 def _unreachable(transfer: Transfer, error: RetryableError, offline_advice: str) -> AvcilError:

@@ -23,9 +23,9 @@ from typing import Any, BinaryIO
 from avcil.errors import InputError, StorageError
 from avcil.utils.input_files import JSON_BYTES, parse_json, read_bytes
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers: the disk or the quota is full, or the file must not grow."""
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Error numbers: no permission to write."""
 
 
@@ -118,20 +118,20 @@ def _remove_unlocked(path: str) -> None:
 def is_storage_error(error: BaseException) -> bool:
     """Whether the disk is full, over its quota, or not writable."""
     return isinstance(error, StorageError) or (
-        isinstance(error, OSError) and error.errno in (*FULL, *REFUSED)
+        isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED)
     )
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
     """The error to raise for an `OSError` while writing `path`; it explains a full or read-only disk."""
-    if error.errno in FULL:
+    if error.errno in _FULL:
         folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
         free = shutil.disk_usage(folder).free / 2**20
         return StorageError(
             f"no space left on the disk while writing {path} ({free:.0f} MiB free). Finished work is kept: free "
             "some space, or choose another --out, and run the same command again"
         )
-    if error.errno in REFUSED:
+    if error.errno in _REFUSED:
         return StorageError(f"cannot write {path}: {error.strerror}. Choose a writable --out")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MAX_NAMES = 5
+_MAX_NAMES = 5
 
 
 def quoted(names: Sequence[str], noun: str = "") -> str:
@@ -18,8 +18,8 @@ def quoted(names: Sequence[str], noun: str = "") -> str:
     >>> quoted(["a", "b"]), quoted(["a"] * 7, "classes")
     ("'a', 'b'", "'a', 'a', 'a', 'a', 'a' and 2 more classes")
     """
-    shown = ", ".join(map(repr, names[:MAX_NAMES]))
-    more = f" and {len(names) - MAX_NAMES} more {noun}".rstrip() if len(names) > MAX_NAMES else ""
+    shown = ", ".join(map(repr, names[:_MAX_NAMES]))
+    more = f" and {len(names) - _MAX_NAMES} more {noun}".rstrip() if len(names) > _MAX_NAMES else ""
     return shown + more
 
 

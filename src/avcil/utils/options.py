@@ -106,7 +106,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None
 
 
-INDENT = " " * 6
+_INDENT = " " * 6
 
 
 def describe_options(kind: type) -> list[str]:
@@ -119,8 +119,8 @@ def describe_options(kind: type) -> list[str]:
         note = textwrap.wrap(
             notes.get(field.name, ""),
             100,
-            initial_indent=INDENT,
-            subsequent_indent=INDENT,
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT,
             break_on_hyphens=False,
         )
         lines += [f"  {field.name} {default}   ({allowed})", *note]

@@ -26,11 +26,11 @@ ITEM_BYTES = {
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
 """Bytes per element, by name of the dtype in the format."""
-MODEL_DTYPES = ("F16", "BF16", "F32", "F64", "I32", "I64", "U8", "BOOL")
+_MODEL_DTYPES = ("F16", "BF16", "F32", "F64", "I32", "I64", "U8", "BOOL")
 """Dtypes in the files of avcil."""
-HEADER_BYTES = 4 << 20
-MAX_TENSORS = 10_000
-MAX_DIMENSIONS = 8
+_HEADER_BYTES = 4 << 20
+_MAX_TENSORS = 10_000
+_MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,11 @@ def read_layout(file: BinaryIO, where: Path | str) -> dict[str, _StoredTensor]:
     """
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or not 2 <= length <= min(HEADER_BYTES, size - 8):
+    if size < 8 or not 2 <= length <= min(_HEADER_BYTES, size - 8):
         raise _damaged(where, f"a header of {length} bytes in a file of {size}")
     header = parse_json(file.read(length), f"the header of {where}")
-    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise _damaged(where, f"its header must name at most {MAX_TENSORS} tensors")
+    if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
+        raise _damaged(where, f"its header must name at most {_MAX_TENSORS} tensors")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise _damaged(where, "its metadata must map strings to strings")
@@ -82,7 +82,7 @@ def _tensor(name: str, entry: Any, start: int, where: Path | str) -> _StoredTens
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise _damaged(where, f"{name!r:.60} has the unknown dtype {dtype!r:.40}")
-    if not _whole_numbers(shape) or len(shape) > MAX_DIMENSIONS:
+    if not _whole_numbers(shape) or len(shape) > _MAX_DIMENSIONS:
         raise _damaged(where, f"{name!r:.60} has the shape {shape!r:.60}")
     if not _whole_numbers(offsets) or len(offsets) != 2:
         raise _damaged(where, f"{name!r:.60} has the offsets {offsets!r:.60}")
@@ -100,7 +100,7 @@ def _damaged(where: Path | str, what: str) -> InputError:
     return InputError(f"{where} is damaged: {what}")
 
 
-def load_tensors(path: Path, *, dtypes: Collection[str] = MODEL_DTYPES) -> dict[str, Tensor]:
+def load_tensors(path: Path, *, dtypes: Collection[str] = _MODEL_DTYPES) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name.
 
     Args:

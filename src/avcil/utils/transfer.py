@@ -23,7 +23,7 @@ from avcil.errors import AvcilError, InputError
 from avcil.utils.files import disk_error
 from avcil.utils.version import __version__
 
-MIN_BYTES = 1024
+_MIN_BYTES = 1024
 """Bytes that must arrive within the stall time; less counts as a stall."""
 CHUNK_BYTES = 2**20
 
@@ -160,7 +160,7 @@ class Transfer:
                 done += len(chunk)
                 self.on_progress(done, self.size)
                 if time.monotonic() - since > self.stall:
-                    if done - mark < MIN_BYTES:
+                    if done - mark < _MIN_BYTES:
                         raise RetryableError(f"only {done - mark} bytes in {self.stall:g} seconds")
                     since, mark = time.monotonic(), done
         if self.size is not None and done != self.size:

@@ -21,12 +21,12 @@ Arrays = dict[str, np.ndarray]
 Operation = Callable[..., Iterator[tuple[Any, Arrays]]]
 """Yields values (JSON) with arrays."""
 
-MIN_MEGABYTES = 64
+_MIN_MEGABYTES = 64
 """Memory that decoding needs at least."""
-MAX_OUTPUT_BYTES = 2**20
+_MAX_OUTPUT_BYTES = 2**20
 """Maximum size of a file written by a worker; its standard error is one."""
-MAX_OPEN_FILES = 64
-GRACE_SECONDS = 2.0
+_MAX_OPEN_FILES = 64
+_GRACE_SECONDS = 2.0
 """CPU seconds beyond the time limit of a request, whose own error has a better message."""
 
 
@@ -50,9 +50,9 @@ class MemoryBudget:
         ceiling = min(_finite(limit) for limit in resource.getrlimit(resource.RLIMIT_AS))
         size = min(megabytes * 2**20, ceiling - self._began)
         self.megabytes = int(size // 2**20)
-        if self.megabytes < min(MIN_MEGABYTES, megabytes):
+        if self.megabytes < min(_MIN_MEGABYTES, megabytes):
             raise AvcilError(
-                f"at least {self._began + MIN_MEGABYTES * 2**20 >> 20} MB of address space are needed, "
+                f"at least {self._began + _MIN_MEGABYTES * 2**20 >> 20} MB of address space are needed, "
                 f"but the limit (ulimit -v) is {int(ceiling) >> 20} MB"
             )
         limit = int(self._began + size)
@@ -83,8 +83,8 @@ def _limit_process() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     for kind, value in (
-        (resource.RLIMIT_FSIZE, MAX_OUTPUT_BYTES),
-        (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+        (resource.RLIMIT_FSIZE, _MAX_OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(kind)[1]
@@ -95,7 +95,7 @@ def _limit_process() -> None:
 def _limit_processor_time(seconds: float) -> None:
     """End this process (SIGXCPU) once it has used `seconds` more of CPU time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = math.ceil(used.ru_utime + used.ru_stime + seconds + GRACE_SECONDS)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds + _GRACE_SECONDS)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))

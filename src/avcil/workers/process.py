@@ -21,9 +21,18 @@ from typing import Any
 from avcil.errors import AvcilError
 from avcil.workers.reply_stream import MalformedReply, Reply, ReplyStream, TimeBudget
 
-START_SECONDS = 120.0
+_START_SECONDS = 120.0
 """Maximum time for a worker to start."""
-INHERITED_VARIABLES = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV")
+_INHERITED_VARIABLES = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "TZ",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "VIRTUAL_ENV",
+)
 """Environment variables that a worker inherits, in addition to LC_* and PYTHON*."""
 
 
@@ -134,10 +143,10 @@ class WorkerProcess:
         if self._ready:
             return replies
         try:
-            replies.read_line(TimeBudget(START_SECONDS))
+            replies.read_line(TimeBudget(_START_SECONDS))
         except TimeoutError:
             self._end()
-            raise WorkerError(f"a worker process did not start within {START_SECONDS:g} s") from None
+            raise WorkerError(f"a worker process did not start within {_START_SECONDS:g} s") from None
         except (EOFError, MalformedReply):
             if self._stopped:
                 raise StoppedError("reading was stopped") from None
@@ -222,6 +231,6 @@ def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     variables = {
         name: value
         for name, value in environment.items()
-        if name in INHERITED_VARIABLES or name.startswith(("LC_", "PYTHON", "COVERAGE_"))
+        if name in _INHERITED_VARIABLES or name.startswith(("LC_", "PYTHON", "COVERAGE_"))
     }
     return variables | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

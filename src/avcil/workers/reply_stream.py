@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-MAX_HEADER_BYTES = 2**20
+_MAX_HEADER_BYTES = 2**20
 """Maximum size of a reply's header."""
-DTYPES = ("uint8", "float32", "float64")
+_DTYPES = ("uint8", "float32", "float64")
 """Allowed dtypes of arrays."""
 
 
@@ -88,7 +88,7 @@ class ReplyStream:
     def read_line(self, budget: TimeBudget) -> bytes:
         """The next line, without its end."""
         while b"\n" not in self._buffer:
-            if len(self._buffer) > MAX_HEADER_BYTES:
+            if len(self._buffer) > _MAX_HEADER_BYTES:
                 raise MalformedReply("the header is too long")
             self._wait(budget)
             data = os.read(self._descriptor, 1 << 16)
@@ -122,6 +122,6 @@ class ReplyStream:
 
 def _array_bytes(dtype: str, shape: Sequence[int]) -> int:
     """Size of an array; ValueError if the dtype or shape is not allowed."""
-    if dtype not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
+    if dtype not in _DTYPES or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError("not an array that a reply may contain")
     return math.prod(shape) * np.dtype(dtype).itemsize

@@ -22,7 +22,7 @@ from avcil.utils.progress import Progress
 
 CHUNK_BYTES = 8 * 2**20
 
-UNPACKED = re.compile(r"\.unpacked-[0-9a-f]{8}-[0-9]+\.h5", re.ASCII)
+_UNPACKED = re.compile(r"\.unpacked-[0-9a-f]{8}-[0-9]+\.h5", re.ASCII)
 Arrays = Iterator[tuple[str, np.ndarray | None]]
 
 
@@ -160,7 +160,7 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: Progress) -> None:
 def remove_unpacked(scratch: Path) -> None:
     """Remove unpacked files."""
     for path in scratch.glob(".unpacked-*.h5"):
-        if UNPACKED.fullmatch(path.name) and not path.is_dir():
+        if _UNPACKED.fullmatch(path.name) and not path.is_dir():
             path.unlink()
 
 

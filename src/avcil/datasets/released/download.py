@@ -12,8 +12,8 @@ from avcil.datasets.fetch import cache_folder
 from avcil.datasets.protocols import LEAK_FREE, Protocol
 from avcil.utils.download import RetryPolicy, download
 
-SITE = "https://huggingface.co"
-DATA_SET = "datasets/wiberg/AV-CIL_features/resolve/main"
+_SITE = "https://huggingface.co"
+_DATA_SET = "datasets/wiberg/AV-CIL_features/resolve/main"
 
 
 def features_folder(protocol: Protocol, cache: Path | None = None) -> Path:
@@ -45,7 +45,7 @@ def download_features(
         AvcilError: A download failed.
     """
     folder = features_folder(protocol) if folder is None else Path(folder)
-    base = base_url or f"{(os.environ.get('HF_ENDPOINT') or SITE).rstrip('/')}/{DATA_SET}"
+    base = base_url or f"{(os.environ.get('HF_ENDPOINT') or _SITE).rstrip('/')}/{_DATA_SET}"
     for part in protocol.feature_parts:
         download(
             f"{base.rstrip('/')}/{part}",

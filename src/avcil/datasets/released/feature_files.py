@@ -17,11 +17,11 @@ from avcil.errors import InputError
 
 AUDIO = ("audio_pretrained_feature_dict.npy",)
 VISUAL = ("visual_pretrained_feature_dict.npy", "visual_features.h5")
-PART_SUFFIX = r"\.zip\.[a-z]{2}$"
-BUFFER_BYTES = 2**20
-MAX_EXPANSION = 100
+_PART_SUFFIX = r"\.zip\.[a-z]{2}$"
+_BUFFER_BYTES = 2**20
+_MAX_EXPANSION = 100
 """Maximum ratio of uncompressed to compressed size; features compress to about 1/2, zeros to 1/1000."""
-LOCAL_HEADER = struct.Struct("<26xHH")
+_LOCAL_HEADER = struct.Struct("<26xHH")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +66,11 @@ class Member:
         assert self.info is not None
         joined = _joined(self.paths)
         joined.seek(self.info.header_offset)
-        header = joined.read(LOCAL_HEADER.size)
-        if len(header) < LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+        header = joined.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             joined.close()
             raise unreadable(self.name, "its entry is not where the index of the archive says")
-        start = self.info.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
+        start = self.info.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(header))
         return FileSlice(joined, start, self.info.file_size)
 
 
@@ -99,7 +99,7 @@ def find_released(source: Path, protocol: Protocol) -> ReleasedFiles:
     """
     source = Path(source)
     if source.is_dir():
-        archive = re.sub(PART_SUFFIX, ".zip", protocol.feature_parts[0])
+        archive = re.sub(_PART_SUFFIX, ".zip", protocol.feature_parts[0])
         for name in (archive, *protocol.feature_parts):
             if (source / name).exists():
                 return _in_archive(_complete_parts(source / name, protocol))
@@ -121,7 +121,7 @@ def unreadable(name: str, why: object) -> InputError:
 
 
 def _joined(paths: Sequence[Path]) -> io.BufferedReader:
-    return io.BufferedReader(JoinedFile(paths), BUFFER_BYTES)
+    return io.BufferedReader(JoinedFile(paths), _BUFFER_BYTES)
 
 
 class _Entry(io.BufferedReader):
@@ -129,7 +129,7 @@ class _Entry(io.BufferedReader):
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo):
         self._archive = archive
-        super().__init__(archive.open(info), BUFFER_BYTES)  # type: ignore[arg-type]
+        super().__init__(archive.open(info), _BUFFER_BYTES)  # type: ignore[arg-type]
 
     def close(self) -> None:
         super().close()
@@ -150,9 +150,9 @@ def _in_folder(folder: Path, protocol: Protocol) -> ReleasedFiles:
 
 def _complete_parts(path: Path, protocol: Protocol) -> tuple[Path, ...]:
     """All parts of the archive that `path` belongs to, in order."""
-    if not re.search(PART_SUFFIX, path.name):
+    if not re.search(_PART_SUFFIX, path.name):
         return (path,)
-    stem = re.sub(PART_SUFFIX, ".zip", path.name)
+    stem = re.sub(_PART_SUFFIX, ".zip", path.name)
     if any(part.startswith(stem + ".") for part in protocol.feature_parts):
         expected = protocol.feature_parts
     else:
@@ -209,10 +209,10 @@ def _check_entry(entry: zipfile.ZipInfo, where: str) -> None:
         raise InputError(
             f"{where} contains {entry.filename!r:.120}, a path outside of its folder, which is not allowed"
         )
-    if entry.file_size > MAX_EXPANSION * max(entry.compress_size, 1):
+    if entry.file_size > _MAX_EXPANSION * max(entry.compress_size, 1):
         raise InputError(
             f"{where}: {entry.filename} would expand from {entry.compress_size} to {entry.file_size} bytes, more than "
-            f"{MAX_EXPANSION} times, which features never do, so it is not read. Download the parts again"
+            f"{_MAX_EXPANSION} times, which features never do, so it is not read. Download the parts again"
         )
     if entry.flag_bits & 0x1:
         raise InputError(f"{where}: {entry.filename} is encrypted. Unpack the archive and give the folder")

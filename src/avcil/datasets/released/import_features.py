@@ -30,14 +30,14 @@ from avcil.utils.files import read_json, write_json
 from avcil.utils.progress import Progress
 from avcil.utils.version import __version__
 
-TOKENS = RELEASED[0] * RELEASED[1] * RELEASED[2]
-CHECKED = ".archive-checked.json"
-REPORT = "import.json"
+_TOKENS = RELEASED[0] * RELEASED[1] * RELEASED[2]
+_CHECKED = ".archive-checked.json"
+_REPORT = "import.json"
 
-NO_AUDIO = "not among the released audio features"
-NO_VISUAL = "not among the released visual features"
-NEITHER = "neither among the released audio nor among the visual features"
-NOT_FINITE = "its released features contain NaN or infinity"
+_NO_AUDIO = "not among the released audio features"
+_NO_VISUAL = "not among the released visual features"
+_NEITHER = "neither among the released audio nor among the visual features"
+_NOT_FINITE = "its released features contain NaN or infinity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class ImportReport:
         for kind, ids in (("audio", self.extra_audio), ("visual", self.extra_visual)):
             if ids:
                 lines.append(
-                    f"  {len(ids)} clips with {kind} features are not in the benchmark: {REPORT} lists them"
+                    f"  {len(ids)} clips with {kind} features are not in the benchmark: {_REPORT} lists them"
                 )
         return "\n".join(lines)
 
@@ -103,7 +103,7 @@ class _Import:
             elif np.isfinite(values).all():
                 self.audio[clip_id] = values.astype(np.float32)
             else:
-                self.failed[clip_id] = NOT_FINITE
+                self.failed[clip_id] = _NOT_FINITE
         if not self.audio:
             raise InputError(
                 f"{self.files.audio.name} has none of the {len(known)} clips of {self.benchmark.name}. Give the "
@@ -115,7 +115,7 @@ class _Import:
         known, done = self.benchmark.clips, self.writer.done
         remaining = {clip_id for clip_id in self.audio if clip_id not in done}
         seen: set[str] = set()
-        arrays = read_arrays(self.files.visual, (TOKENS, WIDTH), remaining.__contains__, self.out)
+        arrays = read_arrays(self.files.visual, (_TOKENS, WIDTH), remaining.__contains__, self.out)
         with Progress(len(known), "clips", title="importing", initial=self.earlier) as bar:
             for clip_id, tokens in arrays:
                 if clip_id in known:
@@ -128,7 +128,9 @@ class _Import:
         for clip_id in known.keys() - done - self.failed.keys():
             if clip_id not in seen or clip_id not in self.audio:
                 lacks_both = clip_id not in seen and clip_id not in self.audio
-                self.failed[clip_id] = NEITHER if lacks_both else NO_AUDIO if clip_id in seen else NO_VISUAL
+                self.failed[clip_id] = (
+                    _NEITHER if lacks_both else _NO_AUDIO if clip_id in seen else _NO_VISUAL
+                )
 
     def add(self, clip_id: str, tokens: np.ndarray) -> None:
         """Store one clip, unless its tokens are unusable."""
@@ -136,7 +138,7 @@ class _Import:
             visual = pool_tokens(tokens, self.grid)
             self.writer.add(self.clip(clip_id), visual=visual, audio=self.audio[clip_id])
         else:
-            self.failed[clip_id] = NOT_FINITE
+            self.failed[clip_id] = _NOT_FINITE
 
     def clip(self, clip_id: str) -> Clip:
         """The clip for the store. The release has no media files, so the path is only a name."""
@@ -206,7 +208,7 @@ def import_features(
         job.list_failures()
         writer.commit()
     report = job.report()
-    write_json(out / REPORT, asdict(report))
+    write_json(out / _REPORT, asdict(report))
     return report
 
 
@@ -246,9 +248,9 @@ def _check_once(files: ReleasedFiles, out: Path) -> None:
         str(path.absolute()): [path.stat().st_size, path.stat().st_mtime_ns] for path in files.visual.paths
     }
     with contextlib.suppress(InputError):
-        if read_json(out / CHECKED) == state:
+        if read_json(out / _CHECKED) == state:
             return
     check_archive(files.audio)
     if not (files.visual.is_h5 and not files.visual.is_stored):  # else unpacking verifies it
         check_archive(files.visual)
-    write_json(out / CHECKED, state)
+    write_json(out / _CHECKED, state)

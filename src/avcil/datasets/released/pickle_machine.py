@@ -21,16 +21,16 @@ from avcil.datasets.released.pickle_source import Limits, PickleSource
 from avcil.datasets.released.pickled_numpy import ByteBuffer, PickledArray, Symbol, UnsupportedPickle
 from avcil.errors import InputError
 
-MIN_BUFFER_BYTES = 64 * 1024
+_MIN_BUFFER_BYTES = 64 * 1024
 """Longer strings are stored in a `ByteBuffer`, so that their memory can be released."""
-MAX_DEPTH = 1000
+_MAX_DEPTH = 1000
 
 
 class _Emitted:
     """Placeholder on the stack for an array that was yielded."""
 
 
-EMITTED = _Emitted()
+_EMITTED = _Emitted()
 MISSING = object()
 
 
@@ -123,7 +123,7 @@ class Machine:
         assert buffer is not None  # to_numpy checks it
         self.source.hold(-buffer.size)
         buffer.data = None  # the memo still has the buffer
-        self.stack[-1] = EMITTED
+        self.stack[-1] = _EMITTED
         return name, values
 
     def _known_operations(self) -> dict[str, Callable[[Any], object]]:
@@ -178,7 +178,7 @@ class Machine:
         return tuple(reversed([self._pop() for _ in range(count)]))
 
     def _mark(self) -> None:
-        if len(self.marks) >= MAX_DEPTH:
+        if len(self.marks) >= _MAX_DEPTH:
             raise UnsupportedPickle("is nested deeper than any released file")
         self.marks.append(self.stack)
         self.stack = []
@@ -196,7 +196,7 @@ class Machine:
 
     def _text(self, text: str) -> None:
         size = self.source.last_count
-        if size > MIN_BUFFER_BYTES:
+        if size > _MIN_BUFFER_BYTES:
             self.stack.append(ByteBuffer(text, size))
         elif not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise UnsupportedPickle("is damaged: it has text that is not UTF-8")
@@ -223,7 +223,7 @@ class Machine:
             if type(key) not in (str, int):
                 raise UnsupportedPickle("has a key that is neither text nor a whole number")
             if self.streaming and target is self.root:
-                if value is not EMITTED:
+                if value is not _EMITTED:
                     raise UnsupportedPickle(
                         f"has for {str(key)[:40]!r} something that is no array of numbers of its own"
                     )

@@ -8,9 +8,9 @@ from typing import BinaryIO
 from avcil.datasets.released.pickled_numpy import UnsupportedPickle
 
 MIB = 2**20
-MAX_NUMBER_BYTES = 8
+_MAX_NUMBER_BYTES = 8
 """Longer reads count towards the limit of memory."""
-MAX_NAME_BYTES = 256
+_MAX_NAME_BYTES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class PickleSource:
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, read in pieces: a wrong length in the file costs no memory."""
-        if count > MAX_NUMBER_BYTES:
+        if count > _MAX_NUMBER_BYTES:
             self.hold(count)
         pieces, remaining = [], count
         while remaining:
@@ -59,7 +59,7 @@ class PickleSource:
 
     def readline(self) -> bytes:
         """A line with a name."""
-        line = self.file.readline(MAX_NAME_BYTES)
+        line = self.file.readline(_MAX_NAME_BYTES)
         if not line.endswith(b"\n"):
             raise UnsupportedPickle("is damaged: a name without an end")
         self.position += len(line)

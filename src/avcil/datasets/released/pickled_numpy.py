@@ -28,9 +28,9 @@ ADMITTED = {
 }
 """The names in pickles of plain containers and NumPy arrays, written by old and new versions in protocols 2 to 5."""
 
-NUMERIC = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
-MAX_AXES = 8
-MAX_SIZE = 2**40
+_NUMERIC = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
+_MAX_AXES = 8
+_MAX_SIZE = 2**40
 """Maximum number of elements of an array."""
 
 
@@ -71,7 +71,7 @@ class _PickledType:
 
     def to_numpy(self) -> np.dtype:
         """The numeric dtype."""
-        if not NUMERIC.fullmatch(self.code):
+        if not _NUMERIC.fullmatch(self.code):
             raise UnsupportedPickle(
                 f"has an array of type {self.code[:20]!r}; allowed: floats, integers, booleans"
             )
@@ -98,9 +98,9 @@ class PickledArray:
         """Set shape, dtype and content after checking that they fit."""
         if self.shape is not None:
             raise UnsupportedPickle("fills one array twice")
-        if not (isinstance(shape, tuple) and len(shape) <= MAX_AXES and all(_is_size(n) for n in shape)):
+        if not (isinstance(shape, tuple) and len(shape) <= _MAX_AXES and all(_is_size(n) for n in shape)):
             raise UnsupportedPickle("has an array with an impossible shape")
-        if math.prod(max(n, 1) for n in shape) >= MAX_SIZE:  # also of axes beside one of length 0
+        if math.prod(max(n, 1) for n in shape) >= _MAX_SIZE:  # also of axes beside one of length 0
             raise UnsupportedPickle("has an array with an impossible shape")
         if not isinstance(kind, _PickledType):
             raise UnsupportedPickle("has an array without a type")
@@ -124,7 +124,7 @@ class PickledArray:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < MAX_SIZE
+    return type(value) is int and 0 <= value < _MAX_SIZE
 
 
 def call(symbol: Symbol, arguments: tuple[Any, ...]) -> Any:

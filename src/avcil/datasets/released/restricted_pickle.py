@@ -22,7 +22,7 @@ from avcil.datasets.released.pickle_source import MIB, Limits
 from avcil.datasets.released.pickled_numpy import PickledArray, UnsupportedPickle
 from avcil.errors import InputError
 
-STREAM_LIMITS = Limits(operations=6_000_000)
+_STREAM_LIMITS = Limits(operations=6_000_000)
 
 
 def load_npy(file: BinaryIO, where: str, limits: Limits | None = None) -> Any:
@@ -58,7 +58,7 @@ def stream_arrays(file: BinaryIO, where: str) -> Iterator[tuple[str, np.ndarray]
     Raises:
         InputError: As for `load_npy`, or a name occurs twice, or a value is not a numeric array.
     """
-    machine = Machine(_buffered(file), where, STREAM_LIMITS, streaming=True)
+    machine = Machine(_buffered(file), where, _STREAM_LIMITS, streaming=True)
     with machine.explained():
         _skip_npy_header(machine.file, where)
     yield from machine.run()

@@ -9,7 +9,7 @@ import numpy as np
 
 from avcil.datasets.synthetic.scene import MOTIONS, SAMPLE_RATE, SECONDS, SOUNDS, MovingObject, Scene
 
-BELL_PARTIALS = ((1.0, 1.0, 5.0), (2.0, 0.6, 7.0), (2.76, 0.45, 10.0), (5.4, 0.25, 16.0))
+_BELL_PARTIALS = ((1.0, 1.0, 5.0), (2.0, 0.6, 7.0), (2.76, 0.45, 10.0), (5.4, 0.25, 16.0))
 """Frequency relative to the lowest, amplitude, and decay per second; roughly those of a small bell."""
 
 
@@ -18,7 +18,7 @@ def synthesize_audio(scene: Scene) -> np.ndarray:
     item = scene.objects[0]
     rng = np.random.default_rng([scene.noise_seed, 1])
     time = np.arange(round(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
-    sound = SYNTHESIZERS[SOUNDS[MOTIONS.index(item.motion)]](item, time, 2.0 ** (0.4 * scene.pitch), rng)
+    sound = _SYNTHESIZERS[SOUNDS[MOTIONS.index(item.motion)]](item, time, 2.0 ** (0.4 * scene.pitch), rng)
     noise = np.convolve(rng.normal(size=len(time) + 15), np.ones(16) / 16, mode="valid")
     sound = sound + scene.noise * noise * np.sqrt(np.mean(sound**2) / np.mean(noise**2))
     return (scene.loudness * sound / np.abs(sound).max()).astype(np.float32)
@@ -29,7 +29,7 @@ def _bell(item: MovingObject, time: np.ndarray, pitch: float, rng: np.random.Gen
     since = _seconds_since(item, time, first=0.0, every=1.0)
     partials = [
         strength * np.sin(2 * np.pi * 520 * pitch * ratio * since) * np.exp(-decay * since)
-        for ratio, strength, decay in BELL_PARTIALS
+        for ratio, strength, decay in _BELL_PARTIALS
     ]
     return np.sum(partials, axis=0)
 
@@ -66,4 +66,4 @@ def _seconds_since(item: MovingObject, time: np.ndarray, *, first: float, every:
     return np.asarray((item.cycles(time) - first) % every * item.period)
 
 
-SYNTHESIZERS = {"bell": _bell, "rattle": _rattle, "whistle": _whistle, "horn": _horn}
+_SYNTHESIZERS = {"bell": _bell, "rattle": _rattle, "whistle": _whistle, "horn": _horn}

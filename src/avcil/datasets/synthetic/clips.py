@@ -19,7 +19,7 @@ from avcil.errors import InputError
 from avcil.media import write_video
 from avcil.utils.files import folder_lock, read_json, write_json
 
-SPEC_FILE = ".demo-clips.json"
+_SPEC_FILE = ".demo-clips.json"
 """File with seed and version of the clips; hidden, so that a scan ignores it."""
 VERSION = 1
 """To be increased when the content of clips changes, so that clips of two versions are never mixed."""
@@ -89,7 +89,7 @@ def is_complete_mp4(path: Path) -> bool:
 def _check_folder(folder: Path, seed: int) -> None:
     """Write the seed and the version into the folder; InputError if it has other files."""
     spec = {"format": "avcil-demo-clips", "seed": seed}
-    path = folder / SPEC_FILE
+    path = folder / _SPEC_FILE
     if path.exists():
         if read_json(path) not in (spec | {"version": VERSION}, spec | {"drawing": HASH_OF_VERSION_1}):
             raise InputError(

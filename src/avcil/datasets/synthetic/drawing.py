@@ -13,9 +13,9 @@ import numpy as np
 
 from avcil.datasets.synthetic.scene import FRAME_RATE, PIXELS, SECONDS, MovingObject, Scene
 
-HOP_HEIGHT = 15.0
-SHAKE_WIDTH = 9.0
-SWELL = 0.3
+_HOP_HEIGHT = 15.0
+_SHAKE_WIDTH = 9.0
+_SWELL = 0.3
 LIGHT = np.array([-0.45, -0.75])
 """Direction of the light (x, y)."""
 
@@ -38,12 +38,12 @@ def _pose(item: MovingObject, time: float) -> _Pose:
     if item.motion == "hop":
         height = abs(np.sin(np.pi * cycle))
         squash = 0.22 * max(0.0, 1 - 3.5 * height)
-        return _Pose(y=HOP_HEIGHT * (0.5 - height) + 10 * squash, scale_x=1 + squash, scale_y=1 - squash)
+        return _Pose(y=_HOP_HEIGHT * (0.5 - height) + 10 * squash, scale_x=1 + squash, scale_y=1 - squash)
     if item.motion == "shake":
-        return _Pose(x=SHAKE_WIDTH * wave, angle=0.12 * wave)
+        return _Pose(x=_SHAKE_WIDTH * wave, angle=0.12 * wave)
     if item.motion == "spin":
         return _Pose(angle=2 * np.pi * item.direction * cycle)
-    return _Pose(scale_x=1 + SWELL * wave, scale_y=1 + SWELL * wave)
+    return _Pose(scale_x=1 + _SWELL * wave, scale_y=1 + _SWELL * wave)
 
 
 def draw_frames(scene: Scene) -> np.ndarray:
@@ -81,8 +81,8 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 def _draw_shadow(frame: np.ndarray, item: MovingObject, pose: _Pose) -> None:
     """A soft shadow below the object, fainter if it is higher."""
-    lift = HOP_HEIGHT / 2 - pose.y if item.motion == "hop" else 4.0
-    x, y = item.center[0] + pose.x, item.center[1] + item.radius * 1.02 + HOP_HEIGHT / 2
+    lift = _HOP_HEIGHT / 2 - pose.y if item.motion == "hop" else 4.0
+    x, y = item.center[0] + pose.x, item.center[1] + item.radius * 1.02 + _HOP_HEIGHT / 2
     rows = slice(max(int(y) - 12, 0), min(int(y) + 13, PIXELS))
     u = (np.arange(PIXELS, dtype=np.float32) - x) / (item.radius * pose.scale_x)
     v = (np.arange(PIXELS, dtype=np.float32)[rows] - y) / 5.5
@@ -100,7 +100,7 @@ def _draw_object(frame: np.ndarray, item: MovingObject, pose: _Pose) -> None:
     u, v = np.broadcast_arrays(np.float32(u), np.float32(v))
     angle = item.angle + pose.angle
     p, q = np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
-    distance, marked = OUTLINES[item.shape](p, q, 1 / item.radius)
+    distance, marked = _OUTLINES[item.shape](p, q, 1 / item.radius)
     pixel = item.radius * min(pose.scale_x, pose.scale_y)
     cover = np.clip(0.5 - distance * pixel, 0, 1)[..., None]
     paint = _shaded(item, marked[..., None], u, v, distance)
@@ -158,4 +158,4 @@ def _ring(p: np.ndarray, q: np.ndarray, pixel: float) -> tuple[np.ndarray, np.nd
     return np.abs(radius - 0.74) - 0.33, _cover(stone, pixel)
 
 
-OUTLINES = {"ball": _ball, "cube": _cube, "star": _star, "ring": _ring}
+_OUTLINES = {"ball": _ball, "cube": _cube, "star": _star, "ring": _ring}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHAPES = ("ball", "cube", "star", "ring")
+_SHAPES = ("ball", "cube", "star", "ring")
 SOUNDS = ("bell", "rattle", "whistle", "horn")
 """Sound i goes with MOTIONS[i]."""
 MOTIONS = ("hop", "shake", "spin", "swell")
@@ -20,9 +20,9 @@ PIXELS = 128
 FRAME_RATE = 20
 SAMPLE_RATE = 16_000
 SECONDS = 1.6
-PERIODS = {"hop": (0.45, 0.70), "shake": (0.45, 0.70), "spin": (1.10, 1.70), "swell": (0.60, 0.95)}
+_PERIODS = {"hop": (0.45, 0.70), "shake": (0.45, 0.70), "spin": (1.10, 1.70), "swell": (0.60, 0.95)}
 """Minimum and maximum duration of a cycle in seconds, by motion."""
-POSITIONS = ((33.0, 37.0), (95.0, 37.0), (33.0, 97.0), (95.0, 97.0))
+_POSITIONS = ((33.0, 37.0), (95.0, 37.0), (33.0, 97.0), (95.0, 97.0))
 """Where objects can be, in pixels from the left and the top; three of the four are used."""
 
 
@@ -75,7 +75,7 @@ def demo_class_names() -> list[str]:
     >>> demo_class_names()[:5]
     ['ball-bell', 'cube-bell', 'star-bell', 'ring-bell', 'ball-rattle']
     """
-    return [f"{item}-{sound}" for sound in SOUNDS for item in SHAPES]
+    return [f"{item}-{sound}" for sound in SOUNDS for item in _SHAPES]
 
 
 def draw_scene(class_name: str, key: tuple[int, ...]) -> Scene:
@@ -87,12 +87,12 @@ def draw_scene(class_name: str, key: tuple[int, ...]) -> Scene:
     shape, sound = class_name.split("-")
     motion = MOTIONS[SOUNDS.index(sound)]
     rng = np.random.default_rng(key)
-    shapes = [shape, *rng.permutation([other for other in SHAPES if other != shape])[:2]]
+    shapes = [shape, *rng.permutation([other for other in _SHAPES if other != shape])[:2]]
     motions = [motion, *rng.permutation([other for other in MOTIONS if other != motion])[:2]]
-    positions = rng.permutation(len(POSITIONS))[:3]
+    positions = rng.permutation(len(_POSITIONS))[:3]
     hues = (rng.random() + np.array([0.0, 0.33, 0.67]) + rng.uniform(-0.08, 0.08, 3)) % 1
     objects = [
-        _draw_object(rng, str(a), str(b), POSITIONS[position], float(hue))
+        _draw_object(rng, str(a), str(b), _POSITIONS[position], float(hue))
         for a, b, position, hue in zip(shapes, motions, positions, rng.permutation(hues), strict=True)
     ]
     return Scene(
@@ -116,7 +116,7 @@ def _draw_object(
         radius=float(rng.uniform(16, 19.5)),
         hue=hue,
         angle=float(rng.uniform(-0.3, 0.3)),
-        period=float(rng.uniform(*PERIODS[motion])),
+        period=float(rng.uniform(*_PERIODS[motion])),
         phase=float(rng.random()),
         direction=int(rng.choice([-1, 1])),
     )

@@ -24,10 +24,10 @@ from avcil.encoders.hugging_face.loading import (
 )
 from avcil.encoders.info import EncoderInfo
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 """Clips that go through the model together (larger numbers need more memory and are not faster)."""
-SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
-NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
+_SETTINGS_FILES = ("preprocessor_config.json", "processor_config.json#feature_extractor")
+_NOT_SETTINGS = ("feature_extractor_type", "processor_class", "image_processor_type")
 """Entries of a preprocessor file that are not settings."""
 
 
@@ -68,7 +68,7 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Vectors (B, D) float32 of B mono waveforms, each float32 (N,) in [-1, 1]; lengths may differ."""
-        batch_size = 1 if self.family.variable_length else BATCH_SIZE
+        batch_size = 1 if self.family.variable_length else _BATCH_SIZE
         parts = [self._encode_some(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
         return np.concatenate([np.zeros((0, self.width), np.float32), *parts])
 
@@ -84,9 +84,9 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
             return super().encode_with_tokens(clips)
         vectors = [np.zeros((0, self.width), np.float32)]
         tokens = [np.zeros((0, self.token_count or 0, self.width), np.float32)]
-        for begin in range(0, len(clips), BATCH_SIZE):
+        for begin in range(0, len(clips), _BATCH_SIZE):
             with inference(self.device, self.precision):
-                vector, token = run(self._model, self._inputs(clips[begin : begin + BATCH_SIZE]))
+                vector, token = run(self._model, self._inputs(clips[begin : begin + _BATCH_SIZE]))
             vectors.append(vector.float().cpu().numpy())
             tokens.append(token.float().cpu().numpy())
         return np.concatenate(vectors), np.concatenate(tokens)
@@ -102,5 +102,5 @@ class HuggingFaceAudio(HuggingFaceModel, AudioEncoder):
 
 def audio_settings(source: Source, family: AudioFamily) -> dict[str, Any]:
     """Settings of the preprocessor file, otherwise those of the model family."""
-    saved = load_settings(source, *SETTINGS_FILES) or {}
-    return {**family.defaults, **{key: value for key, value in saved.items() if key not in NOT_SETTINGS}}
+    saved = load_settings(source, *_SETTINGS_FILES) or {}
+    return {**family.defaults, **{key: value for key, value in saved.items() if key not in _NOT_SETTINGS}}

@@ -38,8 +38,8 @@ from avcil.encoders.hugging_face.visual_families import vision_family
 from avcil.encoders.info import EncoderInfo
 from avcil.errors import InputError
 
-FAMILY = "pe_audio_video"
-WEIGHT_NAMES = {
+_FAMILY = "pe_audio_video"
+_WEIGHT_NAMES = {
     rf"^{kind}_model\.{kind}_encoder\.": f"audio_video_encoder.embedder.{kind}_encoder."
     for kind in ("audio", "video")
 }
@@ -71,12 +71,12 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         """
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
-        if self.model_type != FAMILY:
+        if self.model_type != _FAMILY:
             raise InputError(
-                f"a joint encoder is a model of the family {FAMILY} (PE-AV), not {self.model_type}. Use {source} as "
+                f"a joint encoder is a model of the family {_FAMILY} (PE-AV), not {self.model_type}. Use {source} as "
                 "--visual or --audio"
             )
-        vision, audio = vision_family(FAMILY), audio_family(FAMILY)
+        vision, audio = vision_family(_FAMILY), audio_family(_FAMILY)
         video_config = vision.config(whole, load_settings(self.source, "config.json") or {})
         config = whole.audio_video_config
         self.frames = check_frame_count(frames)
@@ -89,7 +89,7 @@ class HuggingFaceJoint(HuggingFaceModel, JointEncoder):
         self._prepare = audio.preparation(self._settings, audio.config(whole))
         self.options = {"source": self._fingerprint_source(source), "frames": frames}
         self._model = load_transformers_model(
-            self.source, "PeAudioVideoEncoder", config, key_mapping=WEIGHT_NAMES
+            self.source, "PeAudioVideoEncoder", config, key_mapping=_WEIGHT_NAMES
         )
         self.to(device)
 

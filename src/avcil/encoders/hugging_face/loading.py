@@ -23,7 +23,7 @@ from avcil.utils.files import read_json
 from avcil.utils.input_files import open_regular
 from avcil.utils.tensor_files import read_layout
 
-WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
+_WEIGHTS_VARIABLE = "AVCIL_WEIGHTS"
 """Folder in which weights are searched by their last path component if their path does not exist."""
 
 
@@ -63,7 +63,7 @@ class Source:
         if text.startswith((".", "/", "~")) or text.count("/") > 1:
             raise InputError(
                 f"there is no folder {text}. Use a folder with config.json and the weights, a hub name "
-                f"(ORGANIZATION/MODEL), or set {WEIGHTS_VARIABLE} to the folder that it was moved to"
+                f"(ORGANIZATION/MODEL), or set {_WEIGHTS_VARIABLE} to the folder that it was moved to"
             )
         location, _, revision = text.partition("@")
         return cls(location=location, revision=revision or None)
@@ -75,7 +75,7 @@ def local_path(text: str) -> Path | None:
     path = Path(text).expanduser()
     if path.exists():
         return path.absolute()
-    moved = os.environ.get(WEIGHTS_VARIABLE)
+    moved = os.environ.get(_WEIGHTS_VARIABLE)
     if moved and path.is_absolute() and (Path(moved) / path.name).exists():
         return (Path(moved) / path.name).absolute()
     return None

@@ -27,17 +27,17 @@ from avcil.encoders.pixels import NORMALIZATIONS, FramePreprocessing, from_proce
 from avcil.errors import InputError, unknown_name
 from avcil.utils.frame_sampling import SCRIPT_FPS, SLICE_CENTERS
 
-BATCH_SIZE = 64
+_BATCH_SIZE = 64
 """Frames that go through the model together (on a CPU, larger numbers need more memory and are not faster)."""
-CUDA_BATCH_SIZE = 512
-PROCESSOR_FILES = (
+_CUDA_BATCH_SIZE = 512
+_PROCESSOR_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
     "processor_config.json#image_processor",
     "processor_config.json#video_processor",
 )
 MAX_FRAMES = 1024
-VARIANTS = {
+_VARIANTS = {
     "published": SLICE_CENTERS,
     **{f"av-cil-script{name}": choice for name, choice in SCRIPT_FPS.items()},
 }
@@ -77,9 +77,9 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
             device: "cpu", "cuda", "cuda:1"; None is a GPU if there is one. It is not part of the fingerprint.
                 On a GPU, matrix products are computed in bfloat16.
         """
-        if variant not in VARIANTS:
-            raise unknown_name(f"variant of encoder {self.name!r}:", variant, VARIANTS)
-        self.frame_choice = VARIANTS[variant]
+        if variant not in _VARIANTS:
+            raise unknown_name(f"variant of encoder {self.name!r}:", variant, _VARIANTS)
+        self.frame_choice = _VARIANTS[variant]
         whole, self.source = load_config(Source.of(source))
         self.model_type: str = whole.model_type
         self.family = vision_family(self.model_type)
@@ -128,7 +128,7 @@ class HuggingFaceVisual(HuggingFaceModel, VisualEncoder):
 
     def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Tokens (B, T, S, D) float32 of B clips, each uint8 RGB (F, H, W, 3); sizes may differ."""
-        batch_size = max(1, (CUDA_BATCH_SIZE if self.device.type == "cuda" else BATCH_SIZE) // self.frames)
+        batch_size = max(1, (_CUDA_BATCH_SIZE if self.device.type == "cuda" else _BATCH_SIZE) // self.frames)
         parts = [self._encode_some(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
         return np.concatenate([np.zeros((0, *self.token_grid, self.width), np.float32), *parts])
 
@@ -184,7 +184,7 @@ class VideoMAE(HuggingFaceVisual):
 def model_pixels(source: Source, family: VisionFamily, config: Any) -> FramePreprocessing:
     """Preprocessing from the model's preprocessor file, otherwise that of its family."""
     return from_processor(
-        load_settings(source, *PROCESSOR_FILES),
+        load_settings(source, *_PROCESSOR_FILES),
         side=_side(config),
         accepts_other_sizes=family.accepts_other_sizes,
         fit=family.fit,

@@ -108,10 +108,10 @@ def _patches_of_any_shape(model: TransformersModel, pixels: Tensor) -> Tensor:
     return model(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes).last_hidden_state
 
 
-WITHOUT_POOLER = {"add_pooling_layer": False}
+_WITHOUT_POOLER = {"add_pooling_layer": False}
 CLIP = VisionFamily(model="CLIPVisionModel", run=_after(1), fit="crop", normalization="clip")
-SIGLIP = VisionFamily(model="SiglipVisionModel", run=_after(0))
-SIGLIP2 = VisionFamily(model="Siglip2VisionModel", run=_patches_of_any_shape)
+_SIGLIP = VisionFamily(model="SiglipVisionModel", run=_after(0))
+_SIGLIP2 = VisionFamily(model="Siglip2VisionModel", run=_patches_of_any_shape)
 FAMILIES: dict[str, VisionFamily] = {
     "videomae": VisionFamily(
         model="VideoMAEModel", run=_after(0), is_video=True, tubelet="tubelet_size", frames="num_frames",
@@ -123,7 +123,7 @@ FAMILIES: dict[str, VisionFamily] = {
     ),
     "vivit": VisionFamily(
         model="VivitModel", run=_after(1), is_video=True, tubelet="tubelet_size", frames="num_frames",
-        fit="crop", options=WITHOUT_POOLER,
+        fit="crop", options=_WITHOUT_POOLER,
     ),
     "timesformer": VisionFamily(
         model="TimesformerModel", run=_time_major, is_video=True, frames="num_frames", fit="crop",
@@ -131,10 +131,10 @@ FAMILIES: dict[str, VisionFamily] = {
     ),
     "clip": CLIP,
     "clip_vision_model": CLIP,
-    "siglip": SIGLIP,
-    "siglip_vision_model": SIGLIP,
-    "siglip2": SIGLIP2,
-    "siglip2_vision_model": SIGLIP2,
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
+    "siglip2": _SIGLIP2,
+    "siglip2_vision_model": _SIGLIP2,
     "dinov2": VisionFamily(
         model="Dinov2Model", run=_after(1), fit="crop", normalization="imagenet", accepts_other_sizes=True,
         optional_weights=("mask_token",),
@@ -147,9 +147,9 @@ FAMILIES: dict[str, VisionFamily] = {
         model="DINOv3ViTModel", run=_after_registers, normalization="imagenet", accepts_other_sizes=True,
         optional_weights=("mask_token",),
     ),
-    "vit": VisionFamily(model="ViTModel", run=_after(1), options=WITHOUT_POOLER),
+    "vit": VisionFamily(model="ViTModel", run=_after(1), options=_WITHOUT_POOLER),
     "deit": VisionFamily(
-        model="DeiTModel", run=_after(2), fit="crop", normalization="imagenet", options=WITHOUT_POOLER,
+        model="DeiTModel", run=_after(2), fit="crop", normalization="imagenet", options=_WITHOUT_POOLER,
         optional_weights=("mask_token",),
     ),
     "vit_mae": VisionFamily(model="ViTMAEModel", run=_unmasked, normalization="imagenet"),

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def load(folder: Path, name: str, build: Callable[[Path], object]) -> ctypes.CDLL:
@@ -80,7 +80,7 @@ def _changeable_by_others(folder: Path) -> str:
     for ancestor in (folder, *folder.parents):
         status = ancestor.lstat()
         sticky = ancestor != folder and status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & OTHERS and not sticky):
+        if status.st_uid not in (os.geteuid(), 0) or (status.st_mode & _OTHERS and not sticky):
             return f"other users can change {ancestor} (chmod go-w {ancestor} prevents it, if it is yours)"
     return ""
 
@@ -92,4 +92,4 @@ def _is_ours(path: Path) -> bool:
     except FileNotFoundError:
         return False
     owned = status.st_uid in (os.geteuid(), 0)
-    return stat.S_ISREG(status.st_mode) and owned and not status.st_mode & OTHERS
+    return stat.S_ISREG(status.st_mode) and owned and not status.st_mode & _OTHERS

@@ -26,16 +26,16 @@ from avcil.nn.kernels import library_cache
 from avcil.nn.kernels.interface import SumGradients, Sums
 
 SOURCE = Path(__file__).with_name("attention.c")
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
-LINK = ("-fopenmp", "-shared", "-fPIC")
-TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("double", "long", ctypes.c_double)}
+_FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi")
+_LINK = ("-fopenmp", "-shared", "-fPIC")
+_TYPES = {torch.float32: ("float", "int", ctypes.c_float), torch.float64: ("double", "long", ctypes.c_double)}
 
 
 @functools.cache
 def unavailable_reason() -> str:
     """Why the library can neither be loaded nor compiled, in one line; empty if it can."""
     try:
-        for dtype in TYPES:
+        for dtype in _TYPES:
             _library(dtype)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
@@ -64,8 +64,8 @@ def compiler() -> str:
 @functools.cache
 def _library(dtype: torch.dtype) -> ctypes.CDLL:
     cc = compiler()
-    real, integer, _ = TYPES[dtype]
-    command = [cc, *FLAGS, *LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
+    real, integer, _ = _TYPES[dtype]
+    command = [cc, *_FLAGS, *_LINK, f"-DREAL={real}", f"-DINTEGER={integer}"]
     inputs = "\n".join([*command, _version(cc), _processor(), SOURCE.read_text(encoding="utf-8")])
     name = f"attention-{real}-{hashlib.sha256(inputs.encode()).hexdigest()}.so"
 
@@ -99,7 +99,7 @@ def forward(keys: Tensor, tokens: Tensor, bias: Tensor, query: Tensor, old_log: 
     clips, slices, spatial, width = keys.shape
     total, attended, summary = (keys.new_empty(clips, slices, width) for _ in range(3))
     cross = None if old_log is None else keys.new_empty(len(old_log), slices, width)
-    log_tokens = TYPES[keys.dtype][2](math.log(spatial))
+    log_tokens = _TYPES[keys.dtype][2](math.log(spatial))
     first_old = ctypes.c_long(clips - (0 if old_log is None else len(old_log)))
     _library(keys.dtype).attend_forward(
         *map(ctypes.c_long, keys.shape),

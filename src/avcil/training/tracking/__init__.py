@@ -17,7 +17,7 @@ from avcil.training.tracking.tracking import TrackedRun, Tracker, Tracking
 
 __all__ = ["TrackedRun", "Tracker", "Tracking", "require_tracker", "track", "where"]
 
-INSTALL = {"tensorboard": "'avcil[track]'", "trackio": "'avcil[track]'", "wandb": "wandb"}
+_INSTALL = {"tensorboard": "'avcil[track]'", "trackio": "'avcil[track]'", "wandb": "wandb"}
 """The argument of `pip install` for each tracker."""
 
 
@@ -30,7 +30,7 @@ def require_tracker(name: str | None) -> None:
     except ImportError as error:
         raise InputError(
             f"--track {name} needs the package {error.name or name}, which cannot be imported ({error}). Install it "
-            f"with: pip install {INSTALL[name]}; or omit --track: the run directory contains the same metrics"
+            f"with: pip install {_INSTALL[name]}; or omit --track: the run directory contains the same metrics"
         ) from None
 
 
