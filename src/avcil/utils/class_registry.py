@@ -47,8 +47,7 @@ class ClassRegistry:
 
     def builtin_names(self) -> list[str]:
         """Names of the classes that come with avcil, sorted; imports none of them."""
-        stems = (path.stem for path in self.folder.glob("*.py"))
-        names = (stem for stem in stems if stem not in self.others and not stem.startswith("_"))
+        names = (stem for stem in _stems(self.folder) if stem not in self.others and not stem.startswith("_"))
         return sorted(name.replace("_", "-") for name in names)
 
     def installed_names(self) -> list[str]:
@@ -159,6 +158,11 @@ class ClassRegistry:
 
 def _package(entry: EntryPoint) -> str:
     return "unknown" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+@cache
+def _stems(folder: Path) -> tuple[str, ...]:
+    return tuple(path.stem for path in folder.glob("*.py"))
 
 
 @cache

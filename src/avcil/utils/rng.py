@@ -32,5 +32,6 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     """Seed PyTorch's global CPU generator within a block, for example to initialize layers; restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_derive_seed(seed, *purpose))
+        # torch.manual_seed would also seed the generators of all devices
+        torch.default_generator.manual_seed(_derive_seed(seed, *purpose))
         yield

@@ -25,17 +25,7 @@ def render(package: str, template: str, **values: Any) -> Markup:
 
 def render_markdown(package: str, template: str, **values: Any) -> str:
     """Render the template NAME.md of a package. Values are not escaped; the filter `yaml` gives a YAML string."""
-    environment = Environment(
-        loader=PackageLoader(package),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["yaml"] = functools.partial(
-        json.dumps, ensure_ascii=False
-    )  # JSON strings are YAML strings
-    return environment.get_template(f"{template}.md").render(values)
+    return _markdown_environment(package).get_template(f"{template}.md").render(values)
 
 
 def macro(package: str, template: str, name: str, *values: Any) -> Markup:
@@ -49,6 +39,21 @@ def _environment(package: str) -> Environment:
     return Environment(
         loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, extensions=[_OneLine]
     )
+
+
+@functools.cache
+def _markdown_environment(package: str) -> Environment:
+    environment = Environment(
+        loader=PackageLoader(package),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = functools.partial(
+        json.dumps, ensure_ascii=False
+    )  # JSON strings are YAML strings
+    return environment
 
 
 class _OneLine(Extension):
