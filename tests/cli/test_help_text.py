@@ -52,16 +52,24 @@ def test_parsed_options_have_the_original_class():
         ("predict", "RUN CLIPS ..."),
         ("learn", "RUN [CLIPS ...]"),
         ("import-features", "[SOURCE]"),
-        ("benchmark show", "{ave-ci,"),
+        ("benchmark show", "NAME"),
+        ("benchmark list", "[NAME]"),
     ],
 )
 def test_positional_arguments_have_names(command, usage, capsys, monkeypatch):
-    """The usage line shows which path is the model and which are the clips."""
+    """The usage line shows which path is the model and which are the clips, and no list of allowed values."""
     monkeypatch.setenv("COLUMNS", "200")
     name, *words = command.split()
     first = help_text(name, capsys, *words).splitlines()[0]
     assert usage in first
     assert "PATH [" not in first
+    assert "{" not in first
+
+
+def test_allowed_values_of_positional_arguments(capsys, monkeypatch):
+    """They are in the help text, because the usage shows only the name."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "One of: ave-ci, ks-ci, vs100-ci, vs100-ci-leak-free." in help_text("benchmark", capsys, "show")
 
 
 def test_options_with_several_values(capsys, monkeypatch):

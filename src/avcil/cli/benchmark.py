@@ -19,7 +19,7 @@ class List:
     without a usable file, as `yt-dlp --batch-file` reads them."""
 
     name: Positional[Name | None] = None
-    """The benchmark whose clips are listed."""
+    """The benchmark whose clips are listed; without it, all benchmarks."""
     missing: Path | None = None
     """The folder with the downloaded videos, or the clip list of `avcil scan --benchmark`: list what it lacks."""
     times: Path | None = None
@@ -108,7 +108,7 @@ class Fetch:
 @dataclass(frozen=True, kw_only=True)
 class Vggsounder:
     """Evaluate runs of VS100-CI with the labels of VGGSounder, which lists all classes that can be heard or seen in a
-    clip. The annotations (2 MB, Apache-2.0) are downloaded at the first use."""
+    clip. The annotations (2 MB, Apache-2.0) are downloaded when they are first needed."""
 
     runs: Positional[tuple[Path, ...]]
     """Run directories of `avcil train --benchmark vs100-ci`. Runs that differ only in the seed are averaged."""

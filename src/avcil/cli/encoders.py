@@ -56,10 +56,10 @@ def _lines(entries: list[CatalogEntry]) -> list[str]:
 def _row(entry: CatalogEntry) -> tuple[str, ...]:
     from avcil.utils.byte_sizes import format_bytes
 
-    weights = "by model" if entry.weights_bytes is None else "none"
+    weights = "varies" if entry.weights_bytes is None else "none"
     if entry.weights_bytes:
         weights = format_bytes(entry.weights_bytes)
-    shape = "by model" if entry.features is None else " x ".join(map(str, entry.features))
+    shape = "varies" if entry.features is None else " x ".join(map(str, entry.features))
     speed = "-" if entry.milliseconds is None else f"{entry.milliseconds:.0f}"
     name = "" if entry.is_default else entry.name  # too long for the column
     return (name, entry.kind, entry.license, weights, shape, speed)

@@ -45,8 +45,8 @@ class Args:
     batch_size: int | Literal["auto"] = 16
     """Clips encoded together. auto measures a fast size once per store."""
     shard_size: int = 64
-    """Minimum number of clips in one file of the store, at most 1024. A killed run loses the clips that are not in a
-    complete file yet."""
+    """Minimum number of clips in one file of the store, from 1 to 1024; the last file can have fewer. A killed run
+    loses the clips that are not in a complete file yet."""
     device: str | None = None
     """Device of the encoders: cpu, cuda, cuda:1, ... Default: a GPU if there is one and the encoder supports it."""
     precision: Literal["float32", "bfloat16"] | None = None

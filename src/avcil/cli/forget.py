@@ -22,7 +22,7 @@ class Args:
     model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Files CLASS/clip.mp4, folders of clips as given to avcil learn, or one clip list (.csv: its train clips)."""
+    """Files CLASS/clip.mp4, the folders that were given to avcil learn, or one clip list (.csv: its train clips)."""
     out: Path
     """Folder of the new model."""
     classes: Annotated[tuple[str, ...], tyro.conf.arg(name="class")] = ()

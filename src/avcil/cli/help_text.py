@@ -64,24 +64,20 @@ def _argument(field: dataclasses.Field[Any], hint: Any, text: str) -> Any:
 
     metavar = _metavar(hint)
     if _is_positional(hint):
-        metavar = _positional_metavar(
-            field.name, hint, metavar, optional=field.default is not dataclasses.MISSING
-        )
+        metavar = _positional_metavar(field.name, hint, optional=field.default is not dataclasses.MISSING)
+        if choices := _choices(_bare(hint)):
+            text = f"{text} One of: {', '.join(choices)}."
     return tyro.conf.arg(help=text, help_behavior_hint=shown, metavar=metavar)
 
 
-def _positional_metavar(name: str, hint: Any, metavar: str | None, *, optional: bool) -> str | None:
-    """The name of the field instead of its type, such as RUN; None leaves choices to tyro.
+def _positional_metavar(name: str, hint: Any, *, optional: bool) -> str:
+    """The name of the field instead of its type, such as RUN.
 
-    >>> _positional_metavar("clips", tuple[Path, ...], None, optional=True)
+    >>> _positional_metavar("clips", tuple[Path, ...], optional=True)
     '[CLIPS ...]'
     """
-    bare = _bare(hint)
-    if typing.get_origin(bare) is tuple:
-        metavar = f"{name.upper()} ..."
-    elif bare in _METAVARS or metavar in _METAVARS.values():
-        metavar = name.upper()
-    return f"[{metavar}]" if optional and metavar else metavar
+    metavar = f"{name.upper()} ..." if typing.get_origin(_bare(hint)) is tuple else name.upper()
+    return f"[{metavar}]" if optional else metavar
 
 
 def _metavar(hint: Any) -> str | None:
@@ -89,12 +85,24 @@ def _metavar(hint: Any) -> str | None:
     kinds = typing.get_args(_bare(hint))
     if len(kinds) != 2 or not {type(None), Ellipsis} & set(kinds):
         return None
-    (kind,) = (kind for kind in kinds if kind is not type(None) and kind is not Ellipsis)
-    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        choices = tuple(member.value for member in kind)
+    choices = _choices(_bare(hint))
+    kind = _item_kind(_bare(hint))
     metavar = "{" + ",".join(choices) + "}" if choices else _METAVARS.get(kind)
     return f"{metavar} ..." if metavar and Ellipsis in kinds else metavar
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The allowed values of a Literal or an enumeration, also in `X | None` and `tuple[X, ...]`."""
+    kind = _item_kind(hint)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return tuple(member.value for member in kind)
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def _item_kind(hint: Any) -> Any:
+    """X for `X | None` and `tuple[X, ...]`, and other types themselves."""
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None) and kind is not Ellipsis]
+    return hint if typing.get_origin(hint) is Literal or len(kinds) != 1 else kinds[0]
 
 
 def _flag_names(text: str, options: set[str]) -> str:

@@ -20,7 +20,7 @@ from avcil.utils.version import __version__
 
 COMMANDS = {
     "demo": "run every step on rendered clips, in minutes",
-    "scan": "list the clips in a folder and draw splits",
+    "scan": "list the clips in a folder and assign them to splits",
     "extract": "compute the features of listed clips",
     "features": "show, verify, compare or join feature stores",
     "train": "train a model on extracted features, step by step",

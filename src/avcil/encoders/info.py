@@ -10,7 +10,7 @@ class EncoderInfo:
     """License, weights, and intended use of an encoder."""
 
     license: str
-    """License of the weights, as an SPDX identifier or text; of avcil for encoders without weights."""
+    """License of the weights, as an SPDX identifier or text, such as "no weights"."""
     purpose: str
     """Intended use, as a phrase."""
     packaged: str | None = None

@@ -44,7 +44,7 @@ class LogMel(AudioEncoder):
 
     name: str = "log-mel"
     info: ClassVar[EncoderInfo] = EncoderInfo(
-        license="none, computed", purpose="spectrum and rhythm: words, tones, machines"
+        license="no weights", purpose="spectrum and rhythm: words, tones, machines"
     )
     sample_rate = 16_000
 

@@ -47,9 +47,7 @@ class PatchMotion(VisualEncoder):
     """Tokens (T, S, D) = (slices, cells * cells, width) of moving shapes."""
 
     name: str = "patch-motion"
-    info: ClassVar[EncoderInfo] = EncoderInfo(
-        license="none, computed", purpose="motion: lips, gestures, balls"
-    )
+    info: ClassVar[EncoderInfo] = EncoderInfo(license="no weights", purpose="motion: lips, gestures, balls")
     short_side: int | None = 128
 
     def __init__(self, *, frames: int = 32, slices: int = 4, cells: int = 5, width: int = 128) -> None:

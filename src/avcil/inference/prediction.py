@@ -51,8 +51,9 @@ class Prediction:
     """False if the clip is possibly of an unknown class, by its p-value, by the threshold of the label or by the
     background; None if the model has none of these."""
     p_value: float | None = None
-    """The fraction of training clips that are at least as far from their class as this clip; `in_distribution` is False
-    if it is at most the significance level. None if the method has no p-values."""
+    """The fraction of the clips in the calibration sample, a sample of the training clips, that are at least as unusual
+    as this clip; `in_distribution` is False if it is at most the significance level. None if the method has no
+    p-values."""
     threshold: float | None = None
     """If the probability of `label` is below it, `in_distribution` is False; None if the class has no threshold."""
     background: float | None = None

@@ -56,9 +56,9 @@ class AvCilOptions(SsIlOptions):
     vad_balance: float = 0.5
     """lambda: weight of spatial distillation; temporal distillation has weight 1 - lambda."""
     vad_spatial: bool = True
-    """Distil spatial attention."""
+    """Distill spatial attention."""
     vad_temporal: bool = True
-    """Distil temporal attention."""
+    """Distill temporal attention."""
     temperature_similarity: float = 0.05
     """Temperature tau of the similarity softmax."""
     classifier: Classifier = "head"

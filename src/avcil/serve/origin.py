@@ -98,7 +98,7 @@ class OriginCheck:
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None:  # not a browser
             return
-        refused = RefusedError(403, "forbidden", "a page of another site cannot send anything here")
+        refused = RefusedError(403, "forbidden", "requests from pages of other sites are rejected")
         if origin == "null":
             raise refused
         try:
@@ -118,7 +118,7 @@ class OriginCheck:
             return
         opened = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if not (method in _SAFE_METHODS and opened and path in _OPENED_FROM_LINKS):
-            raise RefusedError(403, "forbidden", "a page of another site cannot use this server")
+            raise RefusedError(403, "forbidden", "pages of other sites cannot use this server")
 
 
 def _with_port(host: tuple[str, str] | None, scheme: str) -> tuple[str, str] | None:

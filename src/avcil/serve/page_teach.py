@@ -20,8 +20,8 @@ from avcil.serve.render import PARTS, problem_html
 from avcil.serve.service import Service
 
 _HINT = (
-    '<div class="hint">Enter a class name and upload clips of it. One clip in five is not used for training but to '
-    "measure the accuracy of the new class, which then appears here with that of the old classes.</div>"
+    '<div class="hint">Enter a class name and upload clips of it. One clip in five is held out of the training. '
+    "The accuracy on these clips, and on those of the old classes, then appears here.</div>"
 )
 
 

@@ -49,8 +49,9 @@ class PredictionResponse(BaseModel):
         description="false if the clip is possibly of an unknown class; null if the model has no test for that"
     )
     p_value: float | None = Field(
-        description="fraction of training clips that are at least as unusual; in_distribution is false if it is at "
-        "most the option --alpha of the server, 0.05 by default; null if the method has no p-values"
+        description="fraction of clips of the calibration sample (training clips) that are at least as unusual; "
+        "in_distribution is false if it is at most the option --alpha of the server, 0.05 by default; null if the "
+        "method has no p-values"
     )
     threshold: float | None = Field(
         description="in_distribution is false if the probability of the label is smaller; null without a threshold"

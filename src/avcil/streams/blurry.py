@@ -39,7 +39,7 @@ class BlurryOptions(OnePassOptions):
     """Fraction of the training clips of the other classes that are moved to a random task."""
     parts: int = 1
     """Number of parts of equal size into which the clips of a task are divided at random. Each part is a step: after
-    each part, the model is evaluated and exemplars are selected. More parts give a finer area under the curve."""
+    each part, the model is evaluated and exemplars are selected. With more parts, the metric A_AUC is more exact."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

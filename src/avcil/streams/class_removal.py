@@ -26,8 +26,8 @@ class RemovalOptions:
     """Number of classes that are removed at the end, selected at random. The first class of the first task is never
     removed."""
     forget: Literal["clips", "name"] = "clips"
-    """The input of the method for removing a class: its training clips, with which many closed-form methods forget it
-    exactly, or only its name."""
+    """What the method is given to remove a class. clips: its training clips, with which many closed-form methods
+    forget it exactly. name: only its name."""
 
 
 class ClassRemoval(StreamType):

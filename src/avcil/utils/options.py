@@ -115,7 +115,8 @@ def describe_options(kind: type) -> list[str]:
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         allowed = " | ".join(map(str, typing.get_args(hint))) or getattr(hint, "__name__", str(hint))
-        default = "(required)" if field.default is dataclasses.MISSING else f"= {field.default}"
+        value = "(empty)" if field.default == "" else field.default
+        default = "(required)" if value is dataclasses.MISSING else f"= {value}"
         note = textwrap.wrap(
             notes.get(field.name, ""),
             100,
