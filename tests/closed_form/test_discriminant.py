@@ -95,7 +95,8 @@ def test_gap_and_variance_of_gaussian_classes():
     moments = Moments(3)
     moments.add_classes(4)
     moments.add(features, labels)
-    gap, variance = Discriminant(moments, torch.zeros(3)).gap_and_variance()
+    discriminant = Discriminant(moments, torch.zeros(3))
+    gap, variance = discriminant.gap_and_variance(discriminant.weight)
     assert gap / variance == pytest.approx(1, rel=0.01)
 
 
@@ -105,13 +106,13 @@ def inverse_of(found: DiscriminantSum) -> torch.Tensor:
 
 
 def test_sum_of_discriminants(make_clips):
-    """It equals the discriminant of all features whose scatter between the parts is 0, also without each clip."""
+    """The discriminant of features whose scatter between the parts is 0, also without each clip; no predictions."""
     features, labels = make_clips(1)
     psi, penalty = torch.tensor([0.2, 0.2, 0.5, 0.5, 0.5, 0.0]).double(), torch.from_numpy(PENALTY)
     columns = torch.arange(6).split([2, 4])
     moments = moments_of(features, labels)
     parts = [Discriminant(moments.part(own), penalty[own], psi[own]) for own in columns]
-    result = DiscriminantSum(parts)
+    result = DiscriminantSum(parts, [None, None])
     within = torch.block_diag(*(moments.within_scatter()[own[:, None], own] for own in columns))
     joint = Moments(6)
     joint.counts, joint.sums = moments.counts, moments.sums
@@ -120,13 +121,15 @@ def test_sum_of_discriminants(make_clips):
     for name in ("weight", "bias"):
         torch.testing.assert_close(getattr(result, name), getattr(expected, name))
     torch.testing.assert_close(inverse_of(result), expected.inverse())
-    assert result.gap_and_variance() == pytest.approx(expected.gap_and_variance())
+    assert result.gap_and_variance() == pytest.approx(expected.gap_and_variance(expected.weight))
     scores, lengths = result.leave_one_out(features, labels)
     background = result.leave_one_out_background(features.double())
     for i in range(0, 40, 5):
         rest = torch.arange(40) != i
         without = moments_of(features[rest], labels[rest])
-        one = DiscriminantSum([Discriminant(without.part(own), penalty[own], psi[own]) for own in columns])
+        one = DiscriminantSum(
+            [Discriminant(without.part(own), penalty[own], psi[own]) for own in columns], [None, None]
+        )
         clip = features[i].double()
         torch.testing.assert_close(scores[i] * 39 / 40, clip @ one.weight + one.bias)
         assert float(lengths[i]) * 39 / 40 == pytest.approx(float(clip @ inverse_of(one) @ clip))

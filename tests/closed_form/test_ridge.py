@@ -14,8 +14,8 @@ from avcil.closed_form import residual_dof as freedom
 from avcil.closed_form.block_ridge import (
     MIN_PENALTY,
     choose_penalties,
-    log_gcv,
     prior_penalties,
+    ridge_errors,
     select_penalties,
 )
 from avcil.closed_form.class_moments import ClassMoments
@@ -116,25 +116,61 @@ def test_gcv(make_clips, count, width, ridge):
     assert RidgePath(moments).gcv(ridge) == pytest.approx(expected, rel=1e-6)
     halves = [width // 2, width - width // 2]
     if ridge >= MIN_PENALTY:
-        assert np.exp(log_gcv(moments, halves, np.log([ridge, ridge]))[0]) == pytest.approx(
-            expected, rel=1e-8
-        )
+        errors = ridge_errors(moments, halves, np.log([ridge, ridge]))
+        assert np.exp(errors.log_gcv) == pytest.approx(expected, rel=1e-8)
 
 
-def test_gcv_of_blocks(make_clips):
+def test_errors_of_blocks(make_clips):
     """Different penalties, compared with the hat matrix; derivatives compared with finite differences."""
     features, labels = make_clips(8)
     H, Y = features.numpy(), np.eye(3)[labels.numpy()]
     logs = np.log([0.5, 20.0])
     penalty = np.exp(logs)[[0, 0, 1, 1, 1, 1]]
     residual = np.eye(40) - H @ np.linalg.solve(H.T @ H + np.diag(penalty), H.T)
-    expected = np.log(np.sum((residual @ Y) ** 2) / 40) - 2 * np.log(np.trace(residual) / 40)
     moments = moments_of(features, labels, 3)
-    assert log_gcv(moments, [2, 4], logs)[0] == pytest.approx(expected, rel=1e-10)
-    error = check_grad(
-        lambda x: log_gcv(moments, [2, 4], x)[0], lambda x: np.array(log_gcv(moments, [2, 4], x)[1]), logs
-    )
-    assert error < 1e-5
+    errors = ridge_errors(moments, [2, 4], logs)
+    expected = np.log(np.sum((residual @ Y) ** 2) / 40) - 2 * np.log(np.trace(residual) / 40)
+    assert errors.log_gcv == pytest.approx(expected, rel=1e-10)
+    left_out = Y - residual @ Y / (np.trace(residual) / 40)  # leave-one-out predictions
+    scale = np.sum(Y * left_out) / np.sum(left_out**2)
+    expected = np.log(np.sum((Y - scale * left_out) ** 2) / np.sum(Y**2))
+    assert errors.log_scaled == pytest.approx(expected, rel=1e-10)
+    for name in ("log_gcv", "log_scaled"):
+        error = check_grad(
+            lambda x, name=name: getattr(ridge_errors(moments, [2, 4], x), name),
+            lambda x, name=name: getattr(ridge_errors(moments, [2, 4], x), f"{name}_slopes").numpy(),
+            logs,
+        )
+        assert error < 1e-5
+
+
+def test_errors_with_an_intercept(make_clips):
+    """Equal to a regression of clips with an additional feature of 1 and no penalty on it."""
+    features, labels = make_clips(8)
+    moments = ClassMoments(6)
+    moments.add_classes(3)
+    moments.add(features, labels)
+    centered = moments.standardized().moments
+    logs = np.log([0.5, 20.0])
+    z = (features - features.mean(dim=0)).double() * moments.standardized().inverse_deviation
+    H, Y = np.column_stack([z, np.ones(40)]), np.eye(3)[labels.numpy()]
+    penalty = np.diag([*np.exp(logs)[[0, 0, 1, 1, 1, 1]], 0])
+    residual = np.eye(40) - H @ np.linalg.solve(H.T @ H + penalty, H.T)
+    left_out = Y - residual @ Y / (np.trace(residual) / 40) - Y.mean(axis=0)
+    target = Y - Y.mean(axis=0)
+    scale = np.sum(target * left_out) / np.sum(left_out**2)
+    expected = np.log(np.sum((target - scale * left_out) ** 2) / np.sum(target**2))
+    errors = ridge_errors(centered, [2, 4], logs, intercept=True)
+    assert errors.log_scaled == pytest.approx(expected, rel=1e-8)
+
+
+def test_predictions_worse_than_chance_have_no_scale():
+    """Without information, the best scale of leave-one-out predictions is 0: the relative error is 1, without slope."""
+    draw = torch.Generator().manual_seed(0)
+    moments = moments_of(torch.randn(12, 5, generator=draw).double(), torch.arange(12) % 4, 4)
+    errors = ridge_errors(moments, [5], np.log([1.0]))
+    assert errors.log_scaled == 0
+    assert errors.log_scaled_slopes.tolist() == [0]
 
 
 def test_estimated_degrees_of_freedom(make_clips, monkeypatch):
@@ -144,18 +180,20 @@ def test_estimated_degrees_of_freedom(make_clips, monkeypatch):
     penalty = torch.tensor(np.exp(logs))[[0] * 50 + [1] * 100]
     factor = torch.linalg.cholesky(moments.gram + torch.diag(penalty))
     exact, slope = freedom.residual_dof(factor, penalty, 600)
-    value = log_gcv(moments, sizes, logs)[0]
+    value = ridge_errors(moments, sizes, logs).log_gcv
     monkeypatch.setattr(freedom, "EXACT", 0)
     left, estimated = freedom.residual_dof(factor, penalty, 600)
     assert left != exact
     assert left == pytest.approx(exact, abs=2 * (2 * 150 / freedom.PROBES) ** 0.5)
     assert float(estimated.sum()) == pytest.approx(float(slope.sum()), rel=0.1)
-    assert log_gcv(moments, sizes, logs)[0] == pytest.approx(value, abs=0.02)
-    gradient = np.array(log_gcv(moments, sizes, logs)[1])
+    errors = ridge_errors(moments, sizes, logs)
+    assert errors.log_gcv == pytest.approx(value, abs=0.02)
     for block in range(2):
         step = 1e-5 * np.eye(2)[block]
-        rise = log_gcv(moments, sizes, logs + step)[0] - log_gcv(moments, sizes, logs - step)[0]
-        assert gradient[block] == pytest.approx(rise / 2e-5, rel=1e-4, abs=1e-6)
+        above, below = (ridge_errors(moments, sizes, logs + sign * step) for sign in (1, -1))
+        for name in ("log_gcv", "log_scaled"):
+            rise = (getattr(above, name) - getattr(below, name)) / 2e-5
+            assert float(getattr(errors, f"{name}_slopes")[block]) == pytest.approx(rise, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("clips", [8, 20, 60])
@@ -195,9 +233,9 @@ def test_noise_gets_a_larger_penalty(make_clips):
     told, silent = choose_penalties(moments, [6, 20], [10.0, 10.0])
     assert silent > 50 * told
     best = minimize(
-        lambda x: log_gcv(moments, [6, 20], x)[0], np.log([1e2, 1e4]), bounds=[(0, np.log(1e7))] * 2
+        lambda x: ridge_errors(moments, [6, 20], x).log_gcv, np.log([1e2, 1e4]), bounds=[(0, np.log(1e7))] * 2
     )
-    assert log_gcv(moments, [6, 20], np.log([told, silent]))[0] == pytest.approx(best.fun, abs=5e-3)
+    assert ridge_errors(moments, [6, 20], np.log([told, silent])).log_gcv == pytest.approx(best.fun, abs=5e-3)
 
 
 def test_hold_out_does_not_depend_on_order(make_clips):

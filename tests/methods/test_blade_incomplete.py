@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avcil.closed_form.discriminant import Discriminant
+from avcil.closed_form.discriminant_sum import prediction_share
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
 from avcil.errors import InputError
@@ -138,20 +139,25 @@ def test_heads_use_all_clips_of_their_modality(clips):
 
 
 def test_scores_are_the_sum_over_modalities(clips):
-    """Up to the inverse temperatures; also with a single complete clip."""
+    """Each modality has its two discriminants, with a common ratio; also with a single complete clip."""
     one_complete = [row for row in range(CLIPS) if row % 3 < 2] + [2]
     for rows in (range(CLIPS), one_complete):
-        model = method_with(clips, rows).solve()
-        both, audio, visual = (
-            model.scores(*given) / model.heads[modality].inverse_temperature
-            for modality, given in (
-                (BOTH, (clips.audio, clips.visual)),
-                (Modality.AUDIO, (clips.audio, None)),
-                (Modality.VISUAL, (None, clips.visual)),
-            )
-        )
-        torch.testing.assert_close(both, audio + visual)
-        assert (both.argmax(dim=1) == clips.labels).double().mean() > 0.9
+        method = method_with(clips, rows)
+        model = method.solve()
+        ratios = []
+        for name, columns in ((Modality.AUDIO, slice(0, 7)), (Modality.VISUAL, slice(7, 19))):
+            own = method._discriminants[name].discriminant
+            means, predictions = own.parts[0], own.predictions[0]
+            basis = torch.stack([means.weight.flatten(), predictions.weight.flatten()], dim=1)
+            weight = model.heads[BOTH].weight[columns].flatten()
+            factors = torch.linalg.lstsq(basis, weight).solution
+            torch.testing.assert_close(basis @ factors, weight)
+            share = prediction_share(means.counts)
+            assert float(factors[0]) == pytest.approx(1 - share)
+            ratios.append(float(factors[1]) / share)
+        assert ratios[0] == pytest.approx(ratios[1])
+        predicted = model.scores(clips.audio, clips.visual).argmax(dim=1)
+        assert (predicted == clips.labels).double().mean() > 0.9
 
 
 def test_class_without_audio(clips):
@@ -178,12 +184,19 @@ def test_leave_one_out_scores(clips):
         vector = torch.cat(method.pooled(audio, visual), dim=1)
         at = int((method.statistics.sample.vectors == vector.float()).all(dim=1).nonzero())
         expected = 0
-        for part, own in zip(
-            result.discriminant.parts, result.scaled(vector).split([7, 12], dim=1), strict=True
+        label = clips.labels[row : row + 1]
+        for part, predictions, own, (of_means, of_predictions) in zip(
+            result.discriminant.parts,
+            result.discriminant.predictions,
+            result.scaled(vector).split([7, 12], dim=1),
+            result.discriminant._factors,
+            strict=True,
         ):
-            rest = part.moments.without(own, clips.labels[row : row + 1])
+            rest = part.moments.without(own, label)
             one = Discriminant(rest, part.penalty, part.psi)
-            expected = expected + (own @ one.weight + one.bias) * part.moments.total / rest.total
+            scores = (own @ one.weight + one.bias) * part.moments.total / rest.total
+            expected = expected + of_means * scores
+            expected = expected + of_predictions * predictions.leave_one_out(own, label)
         torch.testing.assert_close(
             left_out.scores[at], expected[0], rtol=1e-4, atol=1e-4
         )  # vectors are float32

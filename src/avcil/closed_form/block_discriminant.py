@@ -18,11 +18,12 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
-from avcil.closed_form.discriminant_sum import DiscriminantSum
+from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_share
 from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.moments import counts_without
 from avcil.closed_form.p_values import NonconformityHistogram
+from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 
 
 class BladeStatistics:
@@ -162,6 +163,7 @@ class BlockDiscriminant:
         sizes: Sequence[int],
         prior_psi: Sequence[float],
         columns: Tensor | None = None,
+        predictions: bool = True,
     ) -> BlockDiscriminant:
         """Choose penalties and psi from moments.
 
@@ -170,26 +172,26 @@ class BlockDiscriminant:
             sizes: (B,), number of features of each block; their sum is m.
             prior_psi: (B,), psi of each block if no class has two clips.
             columns: (m,), numbers of these features among those of a clip; None: 0 to m - 1.
+            predictions: Whether the discriminant of predictions is part of the scores; False for models of formats 1
+                and 2, whose calibration is that of class means alone.
         """
         standard = moments.standardized(sizes=sizes)
         penalties = select_penalties(standard.moments, sizes)
         psi = mean_variance(standard.moments, sizes, prior_psi)
         widths = torch.tensor(sizes)
+        means = Discriminant(
+            standard.moments,
+            torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
+            torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
+        )
+        used = predictions and prediction_share(means.counts) > 0
         return cls(
             columns=torch.arange(moments.width) if columns is None else columns,
             mean=standard.mean,
             inverse_deviation=standard.inverse_deviation,
             penalties=penalties,
             psi=psi,
-            discriminant=DiscriminantSum(
-                [
-                    Discriminant(
-                        standard.moments,
-                        torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
-                        torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
-                    )
-                ]
-            ),
+            discriminant=DiscriminantSum([means], [PredictionDiscriminant(means) if used else None]),
         )
 
     @classmethod
@@ -201,7 +203,10 @@ class BlockDiscriminant:
             inverse_deviation=torch.cat([part.inverse_deviation for part in parts]),
             penalties=[penalty for part in parts for penalty in part.penalties],
             psi=[psi for part in parts for psi in part.psi],
-            discriminant=DiscriminantSum([own for part in parts for own in part.discriminant.parts]),
+            discriminant=DiscriminantSum(
+                [own for part in parts for own in part.discriminant.parts],
+                [own for part in parts for own in part.discriminant.predictions],
+            ),
         )
 
     def scaled(self, features: Tensor) -> Tensor:

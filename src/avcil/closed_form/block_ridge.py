@@ -3,14 +3,22 @@
 N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of the penalties of the features:
 
     P = (G + Lambda)^-1,   Theta = P Q
-    E(Lambda) = |Y - H Theta|^2 = N - tr(Q^T Theta) - tr(Theta^T Lambda Theta)
+    <Y, H Theta> = tr(Q^T Theta),   |H Theta|^2 = tr(Q^T Theta) - tr(Theta^T Lambda Theta)
+    E(Lambda) = |Y - H Theta|^2
     T(Lambda) = tr(H P H^T) = M - tr(Lambda P)
     GCV(Lambda) = (E / N) / (1 - T / N)^2
 
-Both terms are functions of G, Q and N; so are their derivatives by lambda_b:
+GCV is the mean square error of leave-one-out predictions if each clip has the mean leverage t = T / N; these are
+L = (H Theta - t Y) / (1 - t). A classifier does not depend on the scale of predictions, so their error with the best
+common scale is also used:
 
-    dE / dlog lambda_b =  2 lambda_b sum_{j in b} <Theta_j, (P Lambda Theta)_j>
-    dT / dlog lambda_b = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)    (see `residual_dof`)
+    min over s of |Y - s L|^2 / |Y|^2 = 1 - <Y, L>^2 / (|Y|^2 |L|^2)
+
+All terms are functions of G, Q and N; so are their derivatives by lambda_b:
+
+    d <Y, H Theta> / dlog lambda_b = -lambda_b sum_{j in b} |Theta_j|^2
+    d |H Theta|^2 / dlog lambda_b  = -2 lambda_b sum_{j in b} (|Theta_j|^2 - <Theta_j, (P Lambda Theta)_j>)
+    d T / dlog lambda_b            = -lambda_b sum_{j in b} (P_jj - sum_k lambda_k P_jk^2)    (see `residual_dof`)
 
 A block without information about the classes gets such a large penalty that it has no effect. This is how the weight of
 a noisy modality is reduced without access to clips.
@@ -20,6 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,22 +49,35 @@ _MAX_STEP = 3.0
 """Maximum change of a log penalty in one step: a factor of 20."""
 _PRIOR_DIMENSIONS = 20.0
 """Effective dimensions of a block whose prior penalty is N; chosen on validation clips (docs/log.md)."""
-_PRIOR_DEVIATION = 2.0
-"""Standard deviation of the log penalty under the prior."""
+_PRIOR_DEVIATION = 3.0
+"""Standard deviation of the log penalty under the prior; chosen on validation clips (docs/log.md)."""
+_GCV_SHARE = 0.1
+"""Weight of log GCV in the selection of penalties; chosen on validation clips (docs/log.md)."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
 """Maps log penalties (B,) to a value and its derivatives (B,)."""
 
 
-def log_gcv(
+@dataclass(frozen=True)
+class RidgeErrors:
+    """Errors of ridge regression on class indicators, and their derivatives by the log penalty of each block (B,)."""
+
+    log_gcv: float
+    log_gcv_slopes: Tensor
+    log_scaled: float
+    """Logarithm of the relative error of leave-one-out predictions with the best common scale; at most 0."""
+    log_scaled_slopes: Tensor
+
+
+def ridge_errors(
     moments: Moments,
     sizes: Sequence[int],
     logs: Sequence[float],
     *,
     intercept: bool = False,
     root: Tensor | None = None,
-) -> tuple[float, list[float]]:
-    """log GCV and its derivatives by the log penalty of each block.
+) -> RidgeErrors:
+    """Errors with given penalties.
 
     Args:
         moments: Moments of N clips with M features; centered features if `intercept`.
@@ -68,16 +90,41 @@ def log_gcv(
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
     factor, _ = cholesky_with_jitter(with_diagonal(moments.gram, penalty))
     theta = torch.cholesky_solve(moments.sums, factor)
-    total = moments.total
-    targets = total - (float(moments.counts.square().sum()) / total if intercept else 0.0)
-    error = targets - float((moments.sums * theta).sum() + (penalty[:, None] * theta**2).sum())
-    dof, dof_slope = residual_dof(factor, penalty, total - float(intercept), root)
-    error, dof = max(error, 1e-12 * total), max(dof, 1e-9 * total)
     solved = torch.cholesky_solve(penalty[:, None] * theta, factor)
-    error_slope = 2 * penalty * (theta * solved).sum(dim=1)
-    slope = error_slope / error - 2 * dof_slope / dof  # by feature
-    slopes = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, block, slope)
-    return math.log(error / total) - 2 * math.log(dof / total), slopes.tolist()
+    total, squares = moments.total, theta.square().sum(dim=1)
+    targets = total - (float(moments.counts.square().sum()) / total if intercept else 0.0)  # |Y|^2
+    product = float((moments.sums * theta).sum())  # <Y, H Theta>
+    length = product - float((penalty * squares).sum())  # |H Theta|^2
+    product_slope = -penalty * squares  # of each feature
+    length_slope = -2 * penalty * (squares - (theta * solved).sum(dim=1))
+    dof, dof_slope = residual_dof(factor, penalty, total - float(intercept), root)
+    dof = max(dof, 1e-9 * total)
+
+    def of_blocks(slope: Tensor) -> Tensor:
+        return torch.zeros(len(sizes), dtype=torch.float64).index_add(0, block, slope)
+
+    error = max(targets - 2 * product + length, 1e-12 * total)
+    slope = (length_slope - 2 * product_slope) / error - 2 * dof_slope / dof
+    log_gcv = math.log(error / total) - 2 * math.log(dof / total)
+    leverage, leverage_slope = 1 - dof / total, -dof_slope / total
+    inner = product - leverage * targets  # <Y, L> (1 - t)
+    norm = length - 2 * leverage * product + leverage**2 * targets  # |L|^2 (1 - t)^2
+    if inner <= 0 or norm <= 0:  # the best scale is 0
+        return RidgeErrors(log_gcv, of_blocks(slope), 0.0, torch.zeros(len(sizes), dtype=torch.float64))
+    inner_slope = product_slope - leverage_slope * targets
+    norm_slope = (
+        length_slope
+        - 2 * (leverage_slope * product + leverage * product_slope)
+        + 2 * leverage * leverage_slope * targets
+    )
+    explained = min(inner**2 / (targets * norm), 1 - 1e-12)
+    explained_slope = explained * (2 * inner_slope / inner - norm_slope / norm)
+    return RidgeErrors(
+        log_gcv,
+        of_blocks(slope),
+        math.log1p(-explained),
+        of_blocks(-explained_slope / (1 - explained)),
+    )
 
 
 def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[float]) -> list[float]:
@@ -85,8 +132,8 @@ def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[flo
     root = low_rank_root(moments.gram)
 
     def objective(logs: Tensor) -> tuple[float, Tensor]:
-        value, slopes = log_gcv(moments, sizes, logs.tolist(), root=root)
-        return value, torch.tensor(slopes, dtype=torch.float64)
+        errors = ridge_errors(moments, sizes, logs.tolist(), root=root)
+        return errors.log_gcv, errors.log_gcv_slopes
 
     return _minimize(objective, start, tolerance=TOLERANCE)
 
@@ -113,14 +160,16 @@ def prior_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
 
 
 def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
-    """The penalty of each block that minimizes GCV with a prior.
+    """The penalty of each block that minimizes leave-one-out errors with a prior.
 
-        J(lambda) = (N - C) / 2 * log GCV(lambda) + sum_b (log lambda_b - log center_b)^2 / (2 * 2^2)
+        J(lambda) = (N - C) / 2 * (0.1 log GCV(lambda) + 0.9 log scaled error(lambda))
+                    + sum_b (log lambda_b - log center_b)^2 / (2 * 3^2)
 
-    The centers are `prior_penalties`. log GCV times half the number of clips replaces a negative log-likelihood. The
-    first clip of a class has no information about the scatter within the class, so C clips do not count: with one clip
-    per class the penalties are those of the prior, and with many clips the prior has no effect. The search starts at
-    the prior, so the penalties depend on the moments only.
+    The errors are those of `ridge_errors`, the centers `prior_penalties`. With few clips, GCV alone chooses penalties
+    that are too large, because they reduce the scale of uncertain predictions. The log error times half the number of
+    clips replaces a negative log-likelihood. The first clip of a class has no information about the scatter within the
+    class, so C clips do not count: with one clip per class the penalties are those of the prior, and with many clips
+    the prior has no effect. The search starts at the prior, so the penalties depend on the moments only.
 
     Args:
         moments: Moments of standardized features.
@@ -140,8 +189,10 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         slope = difference / _PRIOR_DEVIATION**2
         if weight <= 0:
             return prior, slope
-        value, slopes = log_gcv(moments, sizes, logs.tolist(), intercept=True, root=root)
-        return weight * value + prior, weight * torch.tensor(slopes, dtype=torch.float64) + slope
+        errors = ridge_errors(moments, sizes, logs.tolist(), intercept=True, root=root)
+        value = _GCV_SHARE * errors.log_gcv + (1 - _GCV_SHARE) * errors.log_scaled
+        slopes = _GCV_SHARE * errors.log_gcv_slopes + (1 - _GCV_SHARE) * errors.log_scaled_slopes
+        return weight * value + prior, weight * slopes + slope
 
     return _minimize(objective, centers, tolerance=TOLERANCE * max(weight, 1.0))
 

@@ -67,7 +67,7 @@ class Discriminant:
 
         N z^T K_0 z is the squared distance of a clip from the origin under the covariance of all clips.
         """
-        return inverse_of_cholesky(self._background_factor).mul_(self.moments.total)
+        return inverse_of_cholesky(self.background_factor).mul_(self.moments.total)
 
     @cached_property
     def relative_inverse(self) -> Tensor:
@@ -75,7 +75,8 @@ class Discriminant:
         return self.inverse() - self.background_inverse()
 
     @cached_property
-    def _background_factor(self) -> Tensor:
+    def background_factor(self) -> Tensor:
+        """Lower Cholesky factor (M, M) of G + Lambda."""
         return cholesky_with_jitter(with_diagonal(self.moments.gram, self.penalty))[0]
 
     def leave_one_out_background(self, features: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class Discriminant:
             features: z (n, M).
         """
         total = self.moments.total
-        squares = (features * torch.cholesky_solve(features.T, self._background_factor).T).sum(dim=1)
+        squares = (features * torch.cholesky_solve(features.T, self.background_factor).T).sum(dim=1)
         left = 1 - total / (total - 1) * squares  # above 0 up to rounding
         return total * squares / left.clamp(min=torch.finfo(squares.dtype).eps)
 
@@ -125,15 +126,18 @@ class Discriminant:
         length = (k_z * z).sum(dim=1) + rank_one * d_k_z.square()
         return total * scores.scatter(1, labels[:, None], score[:, None]), total * length
 
-    def gap_and_variance(self) -> tuple[float, float]:
+    def gap_and_variance(self, weight: Tensor) -> tuple[float, float]:
         """Difference between the scores of two classes, and its variance, if clips are Gaussian about class means.
 
         Both are sums over classes. With one clip of each class, the total scatter replaces W.
+
+        Args:
+            weight: (M, C), of the scores.
         """
         moments = self.moments
         within_dof = moments.total - float((moments.counts > 0).sum())
         scatter = moments.within_scatter() if within_dof > 0 else moments.gram
-        centered = self.weight - self.weight.mean(dim=1, keepdim=True)
+        centered = weight - weight.mean(dim=1, keepdim=True)
         gap = float((centered * (self.means - self.means.mean(dim=0)).T).sum())
         variance = float((centered * (scatter @ centered)).sum()) / max(within_dof or moments.total, 1.0)
         return gap, variance

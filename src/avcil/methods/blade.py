@@ -193,6 +193,7 @@ class BladeMethod(StepwiseMethod):
                 typical_deviations=self.typical_deviations,
             ),
             columns=state.columns,
+            predictions=not any(own.histogram.counts.any() for own in self.head_states),
         )
 
     def head(self, state: HeadState) -> ClosedFormHead:
