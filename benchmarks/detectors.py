@@ -6,15 +6,16 @@ After every step but the last, each detector computes a value for clips of learn
 probability that a clip of a later class has the larger one. No detector has a parameter that is tuned: all follow from
 the model and its training clips. Detectors were chosen with `--split val`; `--split test` is for the table.
 
-With z the scaled features, K, mean_c and the scores of the discriminant (docs/concepts/blade-equations.md), s the
-inverse temperature, d_c = N (z - mean_c)^T K (z - mean_c) and d_0 = N z^T K z:
+With z the scaled features, K and mean_c of the discriminant of class means, score_c those of the model
+(docs/concepts/blade-equations.md), s the inverse temperature, d_c = N (z - mean_c)^T K (z - mean_c) and
+d_0 = N z^T K z:
 
     ratio          min_c d_c / d_0
     mahalanobis    min_c d_c (Lee et al., NeurIPS 2018)
     relative       min_c d_c - N z^T K_0 z, K_0 of the scatter of all clips (Ren et al., 2021)
     probability    1 - largest probability (Hendrycks & Gimpel, ICLR 2017)
     energy         -log sum_c exp(s score_c) (Liu et al., NeurIPS 2020)
-    score          -max_c score_c = (min_c d_c - d_0) / 2 (Vaze et al., ICLR 2022: largest logit)
+    score          -max_c score_c (Vaze et al., ICLR 2022: largest logit)
     margin         -(largest score less the second)
     entropy        of the probabilities
     ratio+probability   sum of the log p-values of both (Fisher), each by leave-one-out values of the training clips
@@ -52,14 +53,14 @@ def p_value(seen: Tensor, values: Tensor) -> Tensor:
 
 
 def detectors(
-    found: DiscriminantSum, inverse_temperature: float, sample: tuple[Tensor, Tensor], z: Tensor
+    found: DiscriminantSum, inverse_temperature: float, sample: tuple[Tensor, Tensor, Tensor], z: Tensor
 ) -> dict[str, Tensor]:
     """The value of each detector for clips z (n, m); larger is more likely unknown.
 
     Args:
         found: The discriminant.
         inverse_temperature: s.
-        sample: Leave-one-out scores (k, C) and d_0 (k,) of training clips.
+        sample: Leave-one-out scores (k, C), scores of class means (k, C) and d_0 (k,) of training clips.
         z: (n, m)
     """
     scores = z @ found.weight + found.bias
@@ -70,12 +71,15 @@ def detectors(
         )
     )
     length, background = (((z @ k) * z).sum(dim=1) for k in (inverse, background_inverse))
-    nearest = length - 2 * scores.max(dim=1).values
+    of_class_means = z @ torch.cat([part.weight for part in found.parts]) + sum(
+        part.bias for part in found.parts
+    )
+    nearest = length - 2 * of_class_means.max(dim=1).values
     logs = (inverse_temperature * scores).log_softmax(dim=1)
     uncertain = 1 - logs.max(dim=1).values.exp()
     top = scores.topk(2, dim=1).values
-    ratio = nonconformity(scores, length)
-    seen_ratio = nonconformity(*sample)
+    ratio = nonconformity(of_class_means, length)
+    seen_ratio = nonconformity(*sample[1:])
     seen_uncertain = 1 - (inverse_temperature * sample[0]).softmax(dim=1).max(dim=1).values
     p_ratio, p_probability = p_value(seen_ratio, ratio), p_value(seen_uncertain, uncertain)
     return {

@@ -122,7 +122,7 @@ def test_sum_of_discriminants(make_clips):
         torch.testing.assert_close(getattr(result, name), getattr(expected, name))
     torch.testing.assert_close(inverse_of(result), expected.inverse())
     assert result.gap_and_variance() == pytest.approx(expected.gap_and_variance(expected.weight))
-    scores, lengths = result.leave_one_out(features, labels)
+    scores, _, lengths = result.leave_one_out(features, labels)
     background = result.leave_one_out_background(features.double())
     for i in range(0, 40, 5):
         rest = torch.arange(40) != i

@@ -155,7 +155,7 @@ def test_unknown_classes_have_small_p_values():
     X, y = samples(each=20)
     blade = avcil.Blade().fit(X, y)
     assert np.median(blade.p_values(X)) > 0.5
-    X[:, 2] += 10
+    X[:, 2] += 20
     assert np.median(blade.p_values(X)) < 0.2
 
 

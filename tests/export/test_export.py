@@ -166,7 +166,7 @@ def test_unknown_test_is_stored_by_modality(trained, tmp_path):
     """The matrix with zeros between audio and visual features, the largest tensor, is not in the file."""
     recognizer = Recognizer.load(trained("blade", (), "audio-visual"))
     graph = onnx.load(recognizer.export_onnx(tmp_path / "m.onnx").path).graph
-    sizes = [len(inverse) for inverse in recognizer.snapshot().model.heads["audio-visual"].unknown.inverses]
+    sizes = [len(part.inverse) for part in recognizer.snapshot().model.heads["audio-visual"].unknown.parts]
     assert len(sizes) == 2
     shapes = {tuple(tensor.dims) for tensor in graph.initializer}
     assert {(size, size) for size in sizes} <= shapes

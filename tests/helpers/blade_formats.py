@@ -35,5 +35,21 @@ def _moments(tensors: dict[str, Tensor]) -> ClassMoments:
 def dense_unknown_test(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convert the tensors of a model: the unknown test of both modalities has its own block-diagonal matrix."""
     width = {name: len(tensors[f"head.{name}.columns"]) for name in ("audio", "visual")}
-    blocks = [unpacked(tensors[f"head.{name}.unknown.inverse"], size) for name, size in width.items()]
-    return tensors | {"head.audio-visual.unknown.inverse": packed(torch.block_diag(*blocks))}
+    tests = {name: strip_prefix(f"head.{name}.unknown", tensors) for name in width}
+    blocks = [unpacked(tests[name]["inverse"], size) for name, size in width.items()]
+    joint = {
+        "inverse": packed(torch.block_diag(*blocks)),
+        "weight": torch.cat([own["weight"] for own in tests.values()]),
+        "bias": torch.stack([own["bias"] for own in tests.values()]).sum(dim=0),
+    }
+    return tensors | add_prefix("head.audio-visual.unknown", joint)
+
+
+def heads_of_class_means(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert the tensors of a model to those of format 5, whose heads have the scores of class means alone."""
+    saved = dense_unknown_test(tensors)
+    for name in ("audio", "visual", "audio-visual"):
+        for part in ("weight", "bias"):
+            saved[f"head.{name}.{part}"] = saved.pop(f"head.{name}.unknown.{part}")
+    del saved["head.audio-visual.unknown.inverse"]
+    return saved

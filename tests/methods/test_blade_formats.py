@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from blade_formats import dense_unknown_test
+from blade_formats import dense_unknown_test, heads_of_class_means
 from torch import Tensor
 
 from avcil.closed_form.class_moments import ClassMoments
@@ -155,7 +155,7 @@ def test_damaged_statistics_of_format_4(clips):
 
 
 def test_matrices_of_the_unknown_test(clips):
-    """They are saved once for both modalities; models that also saved them as one matrix give the same p-values."""
+    """They are saved once; earlier models, with one matrix or without scores of their own, give the same p-values."""
     model = method_with(clips, ROWS[4]).solve()
     tensors, config = model.tensors(), model.to_config()
     names = [name for name in tensors if name.endswith("unknown.inverse")]
@@ -167,6 +167,10 @@ def test_matrices_of_the_unknown_test(clips):
         for modality in model.input_modalities:
             given = clips.part(modality, range(CLIPS))
             assert torch.equal(again.p_values(*given), model.p_values(*given))
+    earlier = BladeMethod.load_model(config, heads_of_class_means(tensors))
+    for modality in model.input_modalities:
+        given = clips.part(modality, range(CLIPS))
+        torch.testing.assert_close(earlier.p_values(*given), model.p_values(*given))
     del tensors["head.audio.unknown.inverse"]
     with pytest.raises(InputError, match=r"'unknown\.inverse' is missing"):
         BladeMethod.load_model(config, tensors)

@@ -19,7 +19,7 @@ from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
 from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_share
-from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, UnknownTest
+from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, RelativeDistance, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.moments import counts_without
 from avcil.closed_form.p_values import NonconformityHistogram
@@ -130,6 +130,8 @@ class LeaveOneOut:
 
     scores: Tensor
     """(k, C)"""
+    class_mean_scores: Tensor
+    """(k, C), of the discriminant of class means alone"""
     length: Tensor
     """(k,), N z^T K z"""
     background: Tensor
@@ -219,9 +221,14 @@ class BlockDiscriminant:
         if not scorable.any():
             return None
         z, labels = self.scaled(sample.vectors[scorable]), sample.labels[scorable]
-        scores, length = self.discriminant.leave_one_out(z, labels)
-        background = self.discriminant.leave_one_out_background(z)
-        return LeaveOneOut(scores=scores, length=length, background=background, labels=labels)
+        scores, class_mean_scores, length = self.discriminant.leave_one_out(z, labels)
+        return LeaveOneOut(
+            scores=scores,
+            class_mean_scores=class_mean_scores,
+            length=length,
+            background=self.discriminant.leave_one_out_background(z),
+            labels=labels,
+        )
 
     def head(
         self,
@@ -266,11 +273,14 @@ class BlockDiscriminant:
         if histogram is not None and histogram.counts.any():
             extended = NonconformityHistogram(histogram.counts.clone())
             if left_out is not None:
-                extended.add(nonconformity(left_out.scores, left_out.length))
+                extended.add(nonconformity(left_out.class_mean_scores, left_out.length))
             inverse = torch.block_diag(*(part.inverse() for part in discriminant.parts))
             return HistogramUnknownTest(inverse=inverse, histogram=extended)
         distances = torch.zeros(0, dtype=torch.float64)
         if left_out is not None:
-            distances = relative_distance(left_out.scores, left_out.length, left_out.background)
-        inverses = [part.relative_inverse for part in discriminant.parts]
-        return UnknownTest(inverses=inverses, distances=distances.sort().values)
+            distances = relative_distance(left_out.class_mean_scores, left_out.length, left_out.background)
+        parts = [
+            RelativeDistance(inverse=part.relative_inverse, weight=part.weight, bias=part.bias)
+            for part in discriminant.parts
+        ]
+        return UnknownTest(parts=parts, distances=distances.sort().values)

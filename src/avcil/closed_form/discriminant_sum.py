@@ -37,7 +37,8 @@ def prediction_share(counts: Tensor) -> float:
     >>> prediction_share(torch.tensor([2.0, 2.0]))
     0.2
     """
-    ratio = (1 - float((counts > 0).sum()) / max(float(counts.sum()), 1.0)) ** 2
+    clips, classes = float(counts.sum()), float((counts > 0).sum())
+    ratio = (1 - classes / clips) ** 2 if clips else 0.0
     return ratio / (1 + ratio)
 
 
@@ -63,19 +64,29 @@ class DiscriminantSum:
         self.weight: Tensor = torch.cat(weights)
         self.bias: Tensor = torch.stack(biases).sum(dim=0)
 
-    def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave-one-out scores (n, C), and lengths N z^T K z (n,); see `Discriminant.leave_one_out`."""
+    def leave_one_out(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Leave-one-out values; arguments as for `Discriminant.leave_one_out`.
+
+        Returns:
+            Scores (n, C), scores of class means alone (n, C) and lengths N z^T K z (n,).
+        """
         scores: list[Tensor] = []
+        of_class_means: list[Tensor] = []
         lengths: list[Tensor] = []
         for (part, own, (of_means, of_predictions)), z in zip(
             self._terms(), self._split(features), strict=True
         ):
             means, length = part.leave_one_out(z, labels)
+            of_class_means.append(means)
             scores.append(of_means * means)
             if own:
                 scores.append(of_predictions * own.leave_one_out(z, labels))
             lengths.append(length)
-        return torch.stack(scores).sum(dim=0), torch.stack(lengths).sum(dim=0)
+        return (
+            torch.stack(scores).sum(dim=0),
+            torch.stack(of_class_means).sum(dim=0),
+            torch.stack(lengths).sum(dim=0),
+        )
 
     def leave_one_out_background(self, features: Tensor) -> Tensor:
         """Leave-one-out values (n,) of N z^T K_0 z; see `Discriminant.leave_one_out_background`."""

@@ -216,9 +216,9 @@ class Blade(ClassifierMixin, BaseEstimator):
         Small values indicate an unknown class. All p-values are 1 if no class has two samples.
         """
         z = self._scaled(X)
-        head = self._solution.head
-        assert head.unknown is not None
-        return head.unknown.p_values(z, head.raw_scores(z)).numpy()
+        p_values = self._solution.head.p_values(z)
+        assert p_values is not None
+        return p_values.numpy()
 
     @property
     def penalties_(self) -> np.ndarray:

@@ -53,9 +53,7 @@ class LinearModel(EmbeddedModel):
         For a clip of a known class, p <= alpha has probability at most alpha.
         """
         head, features = self._select(audio, visual)
-        if head.unknown is None:
-            return None
-        return head.unknown.p_values(features[:, head.columns], head.raw_scores(features))
+        return head.p_values(features)
 
     @property
     def can_leave_out_modalities(self) -> bool:
@@ -81,7 +79,7 @@ class LinearModel(EmbeddedModel):
         for modality in Modality.AUDIO_VISUAL.parts:
             head = self.heads[modality]
             assert isinstance(head.unknown, UnknownTest)
-            found[modality] = head.unknown.is_outlier(features[:, head.columns], head.raw_scores(features))
+            found[modality] = head.unknown.is_outlier(features[:, head.columns])
         first, second = found
         return {first: found[first] & ~found[second], second: found[second] & ~found[first]}
 
@@ -216,9 +214,9 @@ def _heads(
         checks.no_others(others, used)
     classes = by_modality[modality].get("bias", torch.empty(0)).numel()
     heads: dict[Modality, ClosedFormHead] = {}
-    for name in reversed(modalities):  # the first one shares matrices with the others
+    for name in reversed(modalities):  # the first one has the distances of the others
         tests = [heads[part].unknown for part in Modality(name).parts if part in heads]
-        shared = [own for test in tests if isinstance(test, UnknownTest) for own in test.inverses]
+        shared = [own for test in tests if isinstance(test, UnknownTest) for own in test.parts]
         heads[Modality(name)] = ClosedFormHead.from_tensors(by_modality[name], width, classes, shared)
     if len({head.unknown is None for head in heads.values()}) > 1:
         raise InputError("some heads have a test for unknown classes and others have none")

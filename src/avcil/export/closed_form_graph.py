@@ -178,8 +178,13 @@ class _ClosedForm:
     def p_values(self, test: UnknownTest | HistogramUnknownTest, features: str, raw: str) -> str:
         """p-values (B,) from features (B, m) and scores (B, C) before the inverse temperature."""
         graph = self.graph
-        inverses = test.inverses if isinstance(test, UnknownTest) else [test.inverse]
-        transformed = self._transformed(features, inverses)
+        if isinstance(test, UnknownTest):
+            transformed = self._transformed(features, [part.inverse for part in test.parts])
+            bias = torch.stack([part.bias for part in test.parts]).sum(dim=0)
+            weight = torch.cat([part.weight for part in test.parts])
+            raw = graph.affine(features, weight, bias, name="class_mean_scores")
+        else:
+            transformed = self._transformed(features, [test.inverse])
         norm = self._summed(graph.node("Mul", transformed, features, name="product"), "squared_norm")
         best = graph.reduced("ReduceMax", raw, [1], name="best_score")
         twice = graph.node("Mul", best, 2.0, name="twice_best")

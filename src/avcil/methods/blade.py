@@ -5,20 +5,23 @@
 For each modality, that is, for a and for [m, d]:
 
     z       = x centered and scaled by all clips learned so far (Pareto scaling, by block)
-    Lambda  = one penalty for each block of features: GCV of ridge regression on class indicators, with a prior
+    Lambda  = one penalty for each block of features, by leave-one-out errors of ridge regression on class indicators,
+              with a prior
     psi     = variance of class means over that within classes, for each block; its prior is smaller for an
               encoder whose features vary less than they typically do
     K       = (W + Lambda)^-1, W the within-class scatter of z
     mean_c  = psi n_c / (1 + psi n_c) times the average of class c
-    score_c = N mean_c^T K z - N mean_c^T K mean_c / 2
+    score_c = (1 - h) (N mean_c^T K z - N mean_c^T K mean_c / 2) + h r (score_c of leave-one-out predictions)
 
-From both modalities, the score is s (score_c(audio) + score_c(visual)): features of different modalities count as
-independent given the class.
+The second part is the discriminant analysis of leave-one-out predictions of class indicators
+(closed_form/prediction_discriminant.py); its weight h is 0 with one clip per class, and approaches a half
+(closed_form/discriminant_sum.py). From both modalities, the score is s (score_c(audio) + score_c(visual)): features of
+different modalities count as independent given the class.
 
 Everything but s is computed from counts, class averages and W of all learned clips that have the modality. So any order
 or grouping of the same clips gives the same model, and nothing is forgotten. A block that does not discriminate between
 classes gets a large penalty and a small psi. A class with few clips has an uncertain mean, which is shrunk toward the
-mean of all clips. The inverse temperature s and the p-values are computed from exact leave-one-out scores of a random
+mean of all clips. The inverse temperature s and the p-values are computed from leave-one-out scores of a random
 sample of feature vectors (closed_form/calibration_sample.py). See docs/concepts/blade.md.
 """
 

@@ -50,10 +50,11 @@ from avcil.utils.files import (
 )
 from avcil.utils.tensor_files import load_tensors
 
-_FORMAT, VERSION = "avcil-model", 5
-_READ_VERSIONS = (1, 2, 3, 4, 5)
+_FORMAT, VERSION = "avcil-model", 6
+_READ_VERSIONS = (1, 2, 3, 4, 5, 6)
 """Version 1 has no files for further learning. Versions 2 to 4 have other statistics of BLADE, which are converted when
-they are read (`methods._saved_statistics`), and a matrix of the unknown test that `UnknownTest.from_tensors` reads."""
+they are read (`methods._saved_statistics`). Up to version 4, the unknown test of both modalities has its own matrix; up
+to version 5, it has the scores of the head (`RelativeDistance.from_tensors`)."""
 ONNX_FILE = "model.onnx"
 """A model can be exported into its folder. The file is removed when the model is replaced, because it is outdated."""
 MODEL_FILES = frozenset(
