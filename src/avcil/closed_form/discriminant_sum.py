@@ -131,4 +131,4 @@ class DiscriminantSum:
 def mean_square_score(weight: Tensor, moments: Moments) -> float:
     """Mean square over the N clips and C classes of w_c^T z minus its mean over classes; weight (M, C)."""
     centered = weight - weight.mean(dim=1, keepdim=True)
-    return float((centered * (moments.gram @ centered)).sum()) / (moments.total * weight.shape[1])
+    return float((centered * (moments.gram @ centered)).sum()) / (max(moments.total, 1.0) * weight.shape[1])
