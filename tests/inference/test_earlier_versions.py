@@ -35,7 +35,7 @@ def test_models_of_version_1(method, tmp_path):
     with pytest.raises(InputError, match="saved without the files for further learning"):
         recognizer.learn(clips, ["new"] * 3)
     recognizer.save(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 5
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 6
     saved = Recognizer.load(tmp_path / "new")
     np.testing.assert_array_equal(saved.predict_proba(clips), recognizer.predict_proba(clips))
 

@@ -236,7 +236,7 @@ def test_blade_of_format_3(train, clips, tmp_path, monkeypatch):
     versions = [
         json.loads((tmp_path / name / "config.json").read_text())["version"] for name in ("old", "new")
     ]
-    assert versions == [3, 5]
+    assert versions == [3, 6]
 
 
 def test_rename_a_class(train, avcil, capsys, clips, tmp_path):
