@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from avcil.features import FeatureWriter
 from avcil.features.feature_spec import FeatureSpec
 from avcil.features.manifest import Manifest
 from avcil.media import write_video
+
+# Tests start many processes, each of which would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples in every run, so that failures can be reproduced.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -88,17 +94,30 @@ def new_store(tmp_path) -> Callable[..., Path]:
     return lambda **numbers: make_store(tmp_path / "new-store", **numbers)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def single_thread() -> Iterator[None]:
-    """Limit PyTorch to one thread: small networks are faster, and the last bits depend on the number of threads."""
+    """Limit PyTorch to one thread, also in processes that tests start.
+
+    Small networks are faster, and the last bits depend on the number of threads.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_flush() -> Iterator[None]:
+    """Do not wait for the disk: no test cuts the power, and tests of a full disk replace os.fsync themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
-def avcil(single_thread) -> Callable[..., int]:
+def avcil() -> Callable[..., int]:
     """Run a command in this process; gives its exit code."""
 
     def command(*arguments: object) -> int:

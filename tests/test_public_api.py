@@ -72,7 +72,7 @@ def write_clip(path: Path, number: int, take: int) -> None:
     write_video(path, frames, 20.0, waveform=tone.astype(np.float32), sample_rate=16_000)
 
 
-def test_example_of_the_reference_page_runs(tmp_path: Path, monkeypatch, capsys, single_thread) -> None:
+def test_example_of_the_reference_page_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     """The code is unchanged."""
     page = (ROOT / "docs" / "reference" / "api" / "avcil.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]

@@ -10,11 +10,6 @@ import pytest
 from avcil.media import write_video
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread(single_thread) -> None:
-    """Limits PyTorch to one thread before all other fixtures of the folder."""
-
-
 def write_clip(path: Path, number: int) -> None:
     """Half a second of a moving colored square with a tone."""
     frames = np.full((10, 48, 64, 3), 30, dtype=np.uint8)

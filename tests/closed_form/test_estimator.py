@@ -24,11 +24,6 @@ CLASSES = ["cat", "hen", "owl", "wolf"]
 WIDTH, BLOCKS = 6, ((0, 2), (2, 6))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread(single_thread):
-    """Limits PyTorch to one thread, which is faster at this size."""
-
-
 def samples(seed: int = 0, each: int = 6, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """`each` samples of every class, separable by the first two features."""
     rng = np.random.default_rng(seed)

@@ -78,7 +78,7 @@ def test_options_on_the_pages_exist():
         assert named - known == set(), page.name
 
 
-def test_scikit_learn_page(single_thread):
+def test_scikit_learn_page():
     """The example gives the printed output."""
     page = HOW_TO / "scikit-learn.md"
     example = "\n".join(code_of(page.name))
@@ -87,7 +87,7 @@ def test_scikit_learn_page(single_thread):
     assert doctest.DocTestRunner().run(parsed).failed == 0
 
 
-def test_other_libraries_page(store, tmp_path, monkeypatch, single_thread):
+def test_other_libraries_page(store, tmp_path, monkeypatch):
     """The examples give the printed output for a store as described in the page."""
     pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)

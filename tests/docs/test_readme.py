@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from avcil.cli.main import main
 from avcil.media import write_video
@@ -65,7 +64,6 @@ def section(title: str) -> str:
 def test_commands_then_python(folder, monkeypatch, capsys):
     """Every command on own clips succeeds, in order; then the example gives the printed output."""
     monkeypatch.chdir(folder)
-    torch.set_num_threads(1)
     arguments = commands(section("Your own clips"))
     verbs = [line.split()[1] for line in arguments]
     own = ["scan", "extract", "train", "predict", "train", "report", "learn", "predict", "predict", "serve"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 
-import torch
-
 from avcil.experiments.demo import demo
 
 KEYS = {
@@ -22,7 +20,6 @@ KEYS = {
 
 def test_demo_runs_and_resumes(tmp_path):
     """From clips to report; a second call finds the finished runs and renders nothing again."""
-    torch.set_num_threads(1)
     sizes = {"train": 1, "val": 1, "test": 1}
     messages: list[str] = []
     summary = demo(tmp_path / "demo", seed=0, epochs=2, clips_per_class=sizes, log=messages.append)

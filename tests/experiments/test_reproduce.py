@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from avcil.cli.main import main
 from avcil.datasets.protocols import AVE
@@ -55,15 +54,6 @@ class Inline:
             yield Outcome(run=run, results=train(run.config, quiet=True))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sets one thread, as --threads 1 does in worker processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def config(store: Path, out: Path, **options: Any) -> ReproduceConfig:
     """A few quick runs."""
     usual = {"classes_per_step": (2,), "methods": ("fine-tuning", "icarl-nme", "av-cil"), "epochs": 3}
@@ -85,7 +75,6 @@ def stamps(out: Path) -> dict[str, int]:
 def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted reproduction."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    torch.set_num_threads(1)
     reproduce(config(store, out), runner=Inline(), quiet=True)
     return out
 

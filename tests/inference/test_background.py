@@ -30,7 +30,7 @@ def clips_of(store: FeatureStore, labels: set[str], split: str) -> list[ClipFeat
 
 
 @pytest.fixture(scope="module", params=["blade", "slda"])
-def model(request, tmp_path_factory, store, single_thread) -> Path:
+def model(request, tmp_path_factory, store) -> Path:
     """A model of the first four classes of six."""
     out = tmp_path_factory.mktemp(request.param) / "run"
     steps = out.parent / "steps.json"

@@ -1,4 +1,4 @@
-"""Limits PyTorch to one thread, and a store with two domains."""
+"""A store with two domains."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from pathlib import Path
 import pytest
 
 from avcil.features.join import join
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread(single_thread) -> None:
-    """Runs before all other fixtures of the folder."""
 
 
 @pytest.fixture(scope="module")
