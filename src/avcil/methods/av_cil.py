@@ -5,7 +5,7 @@
 from step 1 on; the loss of step 0 is the cross-entropy. With one modality there is neither similarity nor attention,
 so the loss is L_CE + L_KD.
 
-The separated softmax never compares classes of different steps. The option `classifier` selects another classifier
+The separated softmax never compares new classes with old ones. The option `classifier` selects another classifier
 after a step; training, with the head, is the same (except for the clips that `bic` holds out).
 """
 
