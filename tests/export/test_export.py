@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 import subprocess
@@ -16,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from small_options import small_options
 
 from avcil.closed_form import head
 from avcil.data.modality import Modality
@@ -32,7 +32,7 @@ from avcil.training.run import train
 VARIANTS = {
     "icarl": ("classifier=fc",),
     "av-cil": ("classifier=wa",),
-    "afc": ("classifier=nme",),
+    "afc": ("classifier=nme", "finetuning_iterations=20"),
     "slda": ("kernel=linear", "normalize=both"),
     "ranpac": ("features=48", "normalize=length"),
     "rls": ("features=48", "compensation=0"),
@@ -42,12 +42,6 @@ CASES = [
     *((name, ()) for name in method_names()),
     *VARIANTS.items(),
 ]
-
-
-def small(name: str) -> tuple[str, ...]:
-    """Options for few random features."""
-    has = "features" in {field.name for field in dataclasses.fields(load_method(name).Options)}
-    return ("features=48",) if has and name != "blade" else ()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +58,7 @@ def trained(store, tmp_path_factory):
             out=out,
             method=name,
             modality=modality,
-            set=options or small(name),
+            set=options or small_options(name),
             classes_per_step=2,
             precision=precision,
             **settings,

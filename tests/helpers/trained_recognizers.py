@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from small_options import small_options
 
 from avcil.features import FeatureStore
 from avcil.inference import ClipFeatures, Recognizer
@@ -14,8 +15,6 @@ from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
 STEPS = [["c1", "c0"], ["c2", "c5"], ["c3", "c4"]]
-WIDE = ("features=60",)
-OPTIONS = {"ranpac": WIDE, "slda": WIDE, "rls": (*WIDE, "stream_features=20")}
 
 
 def trained(
@@ -32,7 +31,7 @@ def trained(
         "batch_size": 8,
         "exemplar_batch_size": 4,
     } | more
-    options = settings.pop("set", OPTIONS.get(method, ()))
+    options = settings.pop("set", small_options(method, features=60))
     config = TrainConfig(
         features=store, out=out, method=method, modality=modality, steps=file, set=options, **settings
     )

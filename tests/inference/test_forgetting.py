@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from trained_recognizers import OPTIONS, WIDE, clips_of, trained
+from small_options import small_options
+from trained_recognizers import clips_of, trained
 
 from avcil.errors import InputError
 from avcil.inference import Recognizer
@@ -17,8 +18,9 @@ from avcil.inference import Recognizer
 @pytest.mark.parametrize("method", ["blade", "ranpac", "slda", "rls"])
 def test_forgetting_equals_not_learning(method, store, tmp_path):
     """After learning and forgetting, the moments are the same up to rounding; a class without clips is removed."""
-    options = {"rls": (*OPTIONS["rls"], "compensation=0"), "ranpac": (*WIDE, "ridge=10")}
-    recognizer = trained(tmp_path, store, method, 1, set=options.get(method, OPTIONS.get(method, ())))
+    more = {"rls": ("compensation=0",), "ranpac": ("ridge=10",)}
+    options = (*small_options(method, features=60), *more.get(method, ()))
+    recognizer = trained(tmp_path, store, method, 1, set=options)
     state = recognizer.snapshot()
     clips, labels = clips_of(store, ["c2"])
     recognizer.learn(clips, labels)
@@ -49,7 +51,7 @@ def test_forgetting_rounds_features_as_learning_does(store, tmp_path):
 @pytest.mark.parametrize("method", ["blade", "slda", "acil"])
 def test_only_learned_clips_are_forgotten(method, store, tmp_path):
     """Clips not learned, learned as another class or less often are errors, skipped, or subtracted."""
-    recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
+    recognizer = trained(tmp_path, store, method, 1)
     before = recognizer.snapshot()
     (learned, _), (other, _) = clips_of(store, ["c0"]), clips_of(store, ["c0"], "val")
     for clips, names, reason in (
@@ -89,7 +91,7 @@ def test_clips_of_visual_models_are_recognized(method, new_store, tmp_path):
 @pytest.mark.parametrize("method", ["blade", "slda"])
 def test_clip_is_learned_once(method, store, tmp_path):
     """Learned clips and copies are skipped with the reason; after forgetting, they can be learned again."""
-    recognizer = trained(tmp_path, store, method, 1, set=WIDE if method != "blade" else ())
+    recognizer = trained(tmp_path, store, method, 1)
     known, (new, labels) = clips_of(store, ["c0"]), clips_of(store, ["c2"])
     with pytest.raises(InputError, match=r"none of the 8 clips can be learned: .*already, as class 'c0'"):
         recognizer.learn(known[0], ["c2"] * 8)

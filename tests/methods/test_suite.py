@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import math
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_options import small_options
 
 from avcil.data.clips import Clip
 from avcil.features import FeatureStore, FeatureWriter
@@ -31,22 +31,12 @@ EXAMPLE = str(Path(__file__).parent / "example_method.py")
 VARIANTS = [
     ("icarl", "classifier=fc", "distillation=release"),
     ("icarl", "validation=classifier"),
-    ("afc", "classifier=nme", "proxies=3"),
+    ("afc", "classifier=nme", "proxies=3", "finetuning_iterations=20"),
     ("av-cil", "classifier=bic"),
     ("av-cil", "classifier=blade-exemplars"),
     ("av-cil", "classifier=blade-statistics"),
 ]
-SMALL = {"features": "features=48"}
-"""Of methods with such an option: enough for these clips."""
-
-
-def small(name: str) -> tuple[str, ...]:
-    """A method with options for fast training."""
-    options = {field.name for field in dataclasses.fields(load_method(name).Options)}
-    return name, *(word for option, word in SMALL.items() if option in options)
-
-
-METHODS = [*(small(name) for name in [*method_names(), EXAMPLE]), *VARIANTS]
+METHODS = [*((name, *small_options(name)) for name in [*method_names(), EXAMPLE]), *VARIANTS]
 """Each a method's name or file, and options of it."""
 STEPS, MEMORY = 3, 7  # 7: one exemplar per class for 4 and 6 classes, so that the memory is limited
 Case = tuple[str, ...]
