@@ -168,9 +168,15 @@ def equal_bytes_section(data: DataSet, options: argparse.Namespace) -> Iterator[
     done = finished(config)
     points = points_of(done.plan, done.datasets)
     yield from (f"### {data.name}, accuracy at equal bytes", "", cost_table(points, counts), "")
-    yield f"Accuracy after the last step and, in parentheses, kB stored between steps. Class order {orders[0]}, seed 0."
+    yield (
+        "Accuracy in percent after the last step and, in parentheses, kB stored between steps, by number of exemplars "
+        f"per class. Class order {orders[0]}, seed 0."
+    )
     front = ", ".join(f"`{point.row}` ({cost_cell(point)})" for point in pareto_front(points, "bytes"))
-    yield f"More accurate than every method of at most the same size, except `joint`: {front}."
+    yield (
+        "Pareto front: entries that are more accurate than every other entry of at most the same size (without "
+        f"`joint`): {front}."
+    )
     yield ""
     draw_costs(points, options.out / "leaderboard" / f"{data.name}-costs.svg")
     yield from (f"![Accuracy and stored bytes on {data.name}](leaderboard/{data.name}-costs.svg)", "")

@@ -29,7 +29,7 @@ def summary(work: Path) -> Iterator[str]:
     yield from (
         "## Summary",
         "",
-        "Average incremental accuracy in percent, with the class orders of the sections below.",
+        "Average incremental accuracy in percent, mean over the class orders that the sections below name.",
         "",
     )
     yield from ("### Summary, class-incremental", "")
