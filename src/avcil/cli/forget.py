@@ -31,10 +31,10 @@ class Args:
     background: tuple[Path, ...] = ()
     """Clips, or folders of clips, that were learned with avcil learn --background."""
     not_learned: Literal["fail", "skip", "subtract"] | None = None
-    """Clips that the model has not learned, such as those that avcil learn held out. fail: nothing is forgotten. skip:
-    they are listed and skipped. subtract: they are subtracted without this check, for learned clips whose features
-    differ by rounding because another processor computed them. Default: skip for folders, fail for files and clip
-    lists."""
+    """What to do with clips that the model has not learned, such as those that avcil learn held out. fail: nothing
+    is forgotten. skip: they are listed and skipped. subtract: they are subtracted without this check, for learned
+    clips whose features differ by rounding because another processor computed them. Default: skip for folders, fail
+    for files and clip lists."""
 
     def __post_init__(self) -> None:
         if bool(self.clips or self.background) == bool(self.classes):

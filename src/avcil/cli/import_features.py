@@ -14,7 +14,8 @@ class Args:
     """Import the features that the authors of AV-CIL released. The same command resumes an interrupted import."""
 
     source: Positional[Path | None] = None
-    """The unpacked folder, the archive, one of its parts, or a folder with them. Not with --download."""
+    """The released archive of features, one of its parts, a folder with them, or the unpacked folder. Not with
+    --download."""
     benchmark: Literal["ave-ci", "ks-ci", "vs100-ci", "vs100-ci-leak-free"]
     """The benchmark of the features. It defines the class and split of every clip."""
     out: Path

@@ -37,8 +37,8 @@ class Args:
     rename: tuple[str, ...] = ()
     """CLASS=NAME, repeatable: learn the clips of the folder CLASS as the class NAME."""
     background: tuple[Path, ...] = ()
-    """Clips, or folders of clips, of what the model should reject. Clips that are more similar to these than to any
-    class are reported as possibly of an unknown class."""
+    """Clips, or folders of clips, that belong to no class. Clips that are more similar to these than to any class are
+    reported as possibly of an unknown class."""
     held_out: float = 0.2
     """Fraction of each new class's clips that is held out to measure accuracy before and after. 0 holds out none."""
 
