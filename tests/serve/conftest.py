@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,12 @@ def run(blade, tmp_path) -> Path:
 def new_clips(tmp_path_factory) -> Callable[[int], list[Path]]:
     """Eight clips of a new class: a growing disc with a chirp; takes differ slightly."""
 
-    def make(number: int) -> list[Path]:
+    @cache
+    def write(number: int) -> tuple[Path, ...]:
         folder = tmp_path_factory.mktemp("new")
-        return [_new_clip(folder / f"new-{number}-{take}.mp4", number, take) for take in range(8)]
+        return tuple(_new_clip(folder / f"new-{number}-{take}.mp4", number, take) for take in range(8))
 
-    return make
+    return lambda number: list(write(number))
 
 
 def _new_clip(path: Path, number: int, take: int) -> Path:
@@ -119,6 +121,17 @@ def served(run) -> Iterator[Served]:
     """A server of the run."""
     with serving(run) as result:
         yield result
+
+
+@pytest.fixture(scope="module")
+def shared_server(blade, tmp_path_factory) -> Iterator[Served]:
+    """One server for the tests of a file that do not change its model."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        with serving(Path(shutil.copytree(blade, folder / "run"))) as result:
+            yield result
+            assert result.service.state_directory.updates == [], "a test has changed the model"
 
 
 SECONDS = 60_000

@@ -36,26 +36,26 @@ def labels(url: str) -> list[str]:
     return [known["label"] for known in httpx.get(f"{url}/api/classes").json()]
 
 
-def test_predict(served, trained, run):
+def test_predict(shared_server, trained, run):
     """The response equals the recognizer's prediction; a file name with folders is only a name."""
     expected = Recognizer.load(run).predict_clip(clips_of(trained)[0])
-    got = send(served.url, clips_of(trained)[0]).json()
+    got = send(shared_server.url, clips_of(trained)[0]).json()
     assert got["label"] == expected.label
     assert {p["label"]: p["probability"] for p in got["predictions"]} == expected.probabilities
     tricky = {"file": ("../../etc/passwd", clips_of(trained)[0].read_bytes())}
-    response = httpx.post(f"{served.url}/api/predict", files=tricky, timeout=60)
+    response = httpx.post(f"{shared_server.url}/api/predict", files=tricky, timeout=60)
     assert (response.status_code, response.json()["filename"]) == (200, "passwd")
 
 
-def test_errors(served, trained, tmp_path):
+def test_errors(shared_server, trained, tmp_path):
     """Each error has its status and the common form, without paths of the machine."""
     long = tmp_path / "long.mp4"
     write_video(long, list(np.zeros((6, 32, 32, 3), np.uint8)), 1.0)
     clip = clips_of(trained)[0]
-    url = f"{served.url}/api/predict"
+    url = f"{shared_server.url}/api/predict"
     answers = {
         415: [httpx.post(url, files={"file": ("a.mp4", b"no clip at all")})],
-        422: [httpx.post(url), send(served.url, long), teach(served.url, " ", [clip])],
+        422: [httpx.post(url), send(shared_server.url, long), teach(shared_server.url, " ", [clip])],
         413: [
             httpx.post(url, files={"file": ("a.mp4", bytes(600_000))}),
             httpx.post(
@@ -64,11 +64,11 @@ def test_errors(served, trained, tmp_path):
                 headers={"content-type": "multipart/form-data; boundary=x"},
             ),
         ],
-        404: [httpx.get(f"{served.url}/api/nothing"), httpx.get(f"{served.url}/api/teach")],
-        409: [httpx.post(f"{served.url}/api/undo")],
+        404: [httpx.get(f"{shared_server.url}/api/nothing"), httpx.get(f"{shared_server.url}/api/teach")],
+        409: [httpx.post(f"{shared_server.url}/api/undo")],
         403: [
-            send(served.url, clip, headers={"origin": "https://elsewhere.example"}),
-            send(served.url, clip, headers={"host": "elsewhere.example"}),
+            send(shared_server.url, clip, headers={"origin": "https://elsewhere.example"}),
+            send(shared_server.url, clip, headers={"host": "elsewhere.example"}),
         ],
     }
     for status, result in answers.items():
@@ -98,9 +98,9 @@ def test_requests_of_a_proxy(run, serve_run, trained):
         )
 
 
-def test_schema(served):
+def test_schema(shared_server):
     """The schema has all routes, and models of all responses except the zip file."""
-    result = httpx.get(f"{served.url}/api/openapi.json").json()
+    result = httpx.get(f"{shared_server.url}/api/openapi.json").json()
     expected = ("predict", "classes", "teach", "rename", "forget", "merge", "undo", "model", "health")
     assert set(result["paths"]) == {f"/api/{name}" for name in expected}
     for path, methods in result["paths"].items():
@@ -211,14 +211,14 @@ def test_read_only_server(run, serve_run, new_clips):
         assert httpx.post(f"{served.url}/api/undo").status_code == 403
 
 
-def test_page_serves_no_other_files(served):
+def test_page_serves_no_other_files(shared_server):
     """Neither Gradio's file route nor its events read other files."""
-    for path in ("/etc/passwd", str(served.service.run / "config.json"), "../pyproject.toml"):
-        assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)
-    config = httpx.get(f"{served.url}/config").json()
+    for path in ("/etc/passwd", str(shared_server.service.run / "config.json"), "../pyproject.toml"):
+        assert httpx.get(f"{shared_server.url}/gradio_api/file={path}").status_code in (403, 404)
+    config = httpx.get(f"{shared_server.url}/config").json()
     for dependency in config["dependencies"]:
         data = [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]
         body = {"fn_index": dependency["id"], "data": data, "session_hash": "x"}
-        response = httpx.post(f"{served.url}/gradio_api/run/predict", json=body, timeout=60)
+        response = httpx.post(f"{shared_server.url}/gradio_api/run/predict", json=body, timeout=60)
         assert "root:" not in response.text
     assert config["dependencies"]

@@ -104,11 +104,14 @@ def events_with_files(url: str) -> list[tuple[dict, int]]:
     ]
 
 
-def test_events_with_files(served, tmp_path):
+def test_events_with_files(shared_server, tmp_path):
     """Each event rejects all paths except those of uploaded files, with the same message."""
-    uploaded = Path(upload(served.url))
-    events = events_with_files(served.url)
-    blocks, described = served.app.payloads.page.blocks, httpx.get(f"{served.url}/config").json()
+    uploaded = Path(upload(shared_server.url))
+    events = events_with_files(shared_server.url)
+    blocks, described = (
+        shared_server.app.payloads.page.blocks,
+        httpx.get(f"{shared_server.url}/config").json(),
+    )
     for event in described["dependencies"]:
         for position, component in enumerate(event["inputs"]):
             expected = event["backend_fn"] and takes_files(blocks[component])
@@ -120,32 +123,32 @@ def test_events_with_files(served, tmp_path):
         forms = [{"path": path, "meta": FILE} for path in hostile_paths(uploaded, tmp_path)]
         for form in [*forms, *payloads("/etc/passwd"), str(uploaded), [str(uploaded)]]:
             data[position] = form
-            response = join(served.url, event, data)
+            response = join(shared_server.url, event, data)
             assert response.status_code == 403, (event["id"], form, response.text)
             told.add(response.text)
     assert len(told) == 1
 
 
-def test_urls_with_a_path(served):
+def test_urls_with_a_path(shared_server):
     """A URL beside the path of an uploaded file is rejected, unless it is the URL of that file."""
-    uploaded = upload(served.url)
-    event, position = events_with_files(served.url)[0]
+    uploaded = upload(shared_server.url)
+    event, position = events_with_files(shared_server.url)[0]
     data: list[object] = [None] * len(event["inputs"])
     for url, status in (
         ("http://127.0.0.1:9/a.mp4", 403),
         ("data:video/mp4;base64,AAAA", 403),
         ("http://[x", 403),
         (5, 403),
-        (f"{served.url}/gradio_api/file={uploaded}", 200),
+        (f"{shared_server.url}/gradio_api/file={uploaded}", 200),
         (None, 200),
     ):
         data[position] = {"path": uploaded, "url": url, "meta": FILE}
-        assert join(served.url, event, data).status_code == status, url
+        assert join(shared_server.url, event, data).status_code == status, url
 
 
-def test_invalid_events(served):
+def test_invalid_events(shared_server):
     """Unknown events, other sessions, unknown components, additional keys and malformed JSON are rejected."""
-    event = httpx.get(f"{served.url}/config").json()["dependencies"][-1]
+    event = httpx.get(f"{shared_server.url}/config").json()["dependencies"][-1]
     data = [None] * len(event["inputs"])
     for more in (
         {"fn_index": 10**9},
@@ -163,14 +166,14 @@ def test_invalid_events(served):
         {"batched": True},
         {"event_id": "x"},
     ):
-        assert join(served.url, event, **({"data": data} | more)).status_code == 400, more
+        assert join(shared_server.url, event, **({"data": data} | more)).status_code == 400, more
     named = {"event_data": {"value": {"path": "/etc/passwd", "meta": FILE}}}
-    assert join(served.url, event, data, **named).status_code == 403
-    address = f"{served.url}/gradio_api/queue/join"
+    assert join(shared_server.url, event, data, **named).status_code == 403
+    address = f"{shared_server.url}/gradio_api/queue/join"
     for body in (b"", b"{", b"[]", b"[" * 50_000, b'{"data": NaN}', b"\xff\xfe", b"1" * 10_000):
         assert httpx.post(address, content=body).status_code == 400
     ordinary = {"data": data, "fn_index": event["id"], "session_hash": "mine"}
-    first, other = httpx.Client(base_url=served.url), httpx.Client(base_url=served.url)
+    first, other = httpx.Client(base_url=shared_server.url), httpx.Client(base_url=shared_server.url)
     with first, other:
         for client in (first, other):
             assert client.get("/").cookies
@@ -180,19 +183,19 @@ def test_invalid_events(served):
         assert other.get("/gradio_api/heartbeat/mine").status_code == 403
 
 
-def test_duplicate_keys(served):
+def test_duplicate_keys(shared_server):
     """Gradio receives a new serialization of the checked content."""
-    uploaded = upload(served.url)
-    event, position = events_with_files(served.url)[0]
+    uploaded = upload(shared_server.url)
+    event, position = events_with_files(shared_server.url)[0]
     values = ["null"] * len(event["inputs"])
     values[position] = (
         f'{{"path": "{uploaded}", "path": "/etc/passwd", "meta": {{"_type": "gradio.FileData"}}}}'
     )
     body = f'{{"data": [{",".join(values)}], "fn_index": {event["id"]}, "session_hash": "x"}}'
-    assert httpx.post(f"{served.url}/gradio_api/queue/join", content=body).status_code == 403
+    assert httpx.post(f"{shared_server.url}/gradio_api/queue/join", content=body).status_code == 403
 
 
-def test_unneeded_gradio_routes(served):
+def test_unneeded_gradio_routes(shared_server):
     """Gradio's other routes do not exist, and its file route serves only uploaded files."""
     for method, path in (
         ("POST", "/gradio_api/run/predict"),
@@ -216,19 +219,19 @@ def test_unneeded_gradio_routes(served):
         ("GET", "/monitoring"),
         ("GET", "/openapi.json"),
     ):
-        response = httpx.request(method, served.url + path, json={})
+        response = httpx.request(method, shared_server.url + path, json={})
         assert response.status_code == 404, path
         assert response.json()["error"]["code"] == "not_found"
-    uploaded = upload(served.url)
-    assert httpx.get(f"{served.url}/gradio_api/file={uploaded}").content == b"content"
+    uploaded = upload(shared_server.url)
+    assert httpx.get(f"{shared_server.url}/gradio_api/file={uploaded}").content == b"content"
     paths = [
         "/etc/passwd",
-        str(served.service.run / "config.json"),
+        str(shared_server.service.run / "config.json"),
         "../pyproject.toml",
         "http://127.0.0.1:9/",
     ]
     for path in [*paths, str(Path(uploaded).parent), "%2e%2e/%2e%2e/etc/passwd"]:
-        assert httpx.get(f"{served.url}/gradio_api/file={path}").status_code in (403, 404)
+        assert httpx.get(f"{shared_server.url}/gradio_api/file={path}").status_code in (403, 404)
 
 
 def test_check_of_uploaded_files(tmp_path):

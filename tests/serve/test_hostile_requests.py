@@ -126,7 +126,7 @@ def problem_of(answer: bytes) -> tuple[int, str]:
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 
-def test_malformed_headers(served):
+def test_malformed_headers(shared_server):
     """Malformed HTTP and requests without a host receive an error in the format of the API."""
     end = "Connection: close"
     for lines, status in (
@@ -143,10 +143,10 @@ def test_malformed_headers(served):
         (f"GET /api/%00%ff HTTP/1.1\nHost: localhost\n{end}", 404),
         (f"BREW /api/health HTTP/1.1\nHost: localhost\n{end}", 404),
     ):
-        assert problem_of(raw(served.url, lines))[0] == status, lines[:60]
+        assert problem_of(raw(shared_server.url, lines))[0] == status, lines[:60]
 
 
-def test_malformed_bodies(served, trained):
+def test_malformed_bodies(shared_server, trained):
     """Responses to invalid forms, unknown and repeated fields have the documented format and are never 500."""
     clip = next((trained / "clips").glob("test-*.mp4")).read_bytes()
     file = ("file", ("a.mp4", clip))
@@ -171,7 +171,7 @@ def test_malformed_bodies(served, trained):
         {"files": [file, ("other", ("b.mp4", clip))]},
         {"files": [file, ("label", ("b.mp4", clip))]},
     ]
-    with httpx.Client(base_url=served.url, timeout=60) as client:
+    with httpx.Client(base_url=shared_server.url, timeout=60) as client:
         for (method, name), body in ((route, body) for route in API for body in bodies):
             response = client.request(method, f"/api/{name}", **body)
             if method == "GET" or (name == "undo" and response.status_code == 409):
@@ -195,26 +195,28 @@ def test_malformed_bodies(served, trained):
         assert client.get("/api/health").json()["status"] == "ok"
 
 
-def test_headers_of_every_response(served):
+def test_headers_of_every_response(shared_server):
     """The security headers are on the page, on responses of the API and on errors."""
     for path in ("/", "/api/health", "/api/nothing", "/gradio_api/none", "/api/docs", "/theme.css"):
-        response = httpx.get(served.url + path)
+        response = httpx.get(shared_server.url + path)
         assert HEADERS.items() <= dict(response.headers).items(), path
     assert "frame-ancestors 'none'" in HEADERS["content-security-policy"]
 
 
-def test_large_bodies(served):
+def test_large_bodies(shared_server):
     """Only forms with files can be large, on routes that accept files; others are limited to 1 MB."""
     big = b'{"data": "' + b"x" * 1_100_000 + b'"}'
     typed = {"content-type": "application/json"}
     form = {"content-type": "multipart/form-data; boundary=x"}
     for path in ("/gradio_api/queue/join", "/gradio_api/upload", "/api/predict", "/api/teach", "/api/undo"):
-        response = httpx.post(served.url + path, content=big, headers=typed)
+        response = httpx.post(shared_server.url + path, content=big, headers=typed)
         assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large"), path
     unstated = iter([big[:500_000], big[500_000:]])
-    response = httpx.post(f"{served.url}/gradio_api/queue/join", content=unstated, headers=typed)
+    response = httpx.post(f"{shared_server.url}/gradio_api/queue/join", content=unstated, headers=typed)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
-    assert httpx.post(f"{served.url}/gradio_api/queue/join", content=big, headers=form).status_code == 413
+    assert (
+        httpx.post(f"{shared_server.url}/gradio_api/queue/join", content=big, headers=form).status_code == 413
+    )
 
 
 def test_uploads_of_the_page(run, serve_run, upload_folder):
@@ -255,12 +257,12 @@ def test_slow_senders(run, serve_run, trained):
                 line.close()
 
 
-def test_connection_without_a_request(served, monkeypatch):
+def test_connection_without_a_request(shared_server, monkeypatch):
     """It is closed after the timeout, also if header lines arrive slowly."""
     from avcil.serve.connection import Connection
 
     monkeypatch.setattr(Connection, "header_seconds", 0.3)
-    where = urlsplit(served.url)
+    where = urlsplit(shared_server.url)
     for text in (b"", b"GET / HTTP/1.1\r\nA: b\r\n"):
         with socket.create_connection((where.hostname, where.port), timeout=30) as line:
             line.sendall(text)
@@ -289,12 +291,12 @@ def test_number_of_open_requests_is_limited(run, serve_run):
         pytest.fail("requests that have ended are still counted")
 
 
-def test_no_websocket(served):
+def test_no_websocket(shared_server):
     """Neither the page nor the API has one."""
-    where = urlsplit(served.url)
+    where = urlsplit(shared_server.url)
     lines = f"GET / HTTP/1.1\nHost: {where.netloc}\nConnection: close, Upgrade\nUpgrade: websocket\n"
     lines += "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
-    assert b" 101 " not in raw(served.url, lines)[:20]
+    assert b" 101 " not in raw(shared_server.url, lines)[:20]
 
 
 @pytest.mark.filterwarnings(

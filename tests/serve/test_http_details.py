@@ -20,7 +20,7 @@ def text_event(url: str) -> dict:
     return next(event for event in events if any(kind == "change" for _, kind in event["targets"]))
 
 
-def test_head_equals_get(served):
+def test_head_equals_get(shared_server):
     """The same status and headers without a body. Streams have no HEAD."""
     for path in (
         "/",
@@ -32,25 +32,27 @@ def test_head_equals_get(served):
         "/api/model",
         "/api/docs",
     ):
-        head, get = (httpx.request(method, served.url + path) for method in ("HEAD", "GET"))
+        head, get = (httpx.request(method, shared_server.url + path) for method in ("HEAD", "GET"))
         assert (head.status_code, head.content) == (200, b""), path
         assert head.headers["content-type"] == get.headers["content-type"], path
     for path in ("queue/data?session_hash=a", "heartbeat/a", "upload_progress?upload_id=a"):
-        assert httpx.head(f"{served.url}/gradio_api/{path}").status_code == 404, path
+        assert httpx.head(f"{shared_server.url}/gradio_api/{path}").status_code == 404, path
 
 
-def test_long_paths(served):
+def test_long_paths(shared_server):
     """A path longer than any file name gives 404 in the documented format."""
     for path in ("a" * (MAX_SEGMENT + 1), "a/" * (MAX_PATH // 2)):
         for folder in ("static", "assets", "api", "gradio_api/file="):
-            response = httpx.get(f"{served.url}/{folder}/{path}")
+            response = httpx.get(f"{shared_server.url}/{folder}/{path}")
             assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found"), folder
 
 
-def test_no_login_without_a_password(served):
+def test_no_login_without_a_password(shared_server):
     """Gradio's own routes /login and /logout cannot be used."""
     for method, path in (("GET", "login"), ("POST", "login"), ("POST", "logout")):
-        response = httpx.request(method, f"{served.url}/{path}", data={"username": "a", "password": "b"})
+        response = httpx.request(
+            method, f"{shared_server.url}/{path}", data={"username": "a", "password": "b"}
+        )
         assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found"), path
 
 
@@ -78,27 +80,27 @@ def test_passwords_with_space_like_bytes(password):
     Authentication(password).check(headers, None, "client")
 
 
-def test_deeply_nested_events(served):
+def test_deeply_nested_events(shared_server):
     """They are rejected with 400 at any depth."""
-    event = text_event(served.url)
+    event = text_event(shared_server.url)
     for depth in (MAX_DEPTH + 2, 300, 480, 900, 5000):
         nested = "[" * depth + "]" * depth
         for data, more in ((nested, "null"), ("null", nested)):
             body = (
                 f'{{"data": [{data}], "fn_index": {event["id"]}, "session_hash": "a", "event_data": {more}}}'
             )
-            response = httpx.post(f"{served.url}/gradio_api/queue/join", content=body)
+            response = httpx.post(f"{shared_server.url}/gradio_api/queue/join", content=body)
             assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request"), depth
 
 
-def test_gradio_session_values_are_limited(served):
+def test_gradio_session_values_are_limited(shared_server):
     """By default, Gradio keeps the last values of 10,000 sessions: 10 GB with events of 1 MB."""
-    page = served.app.payloads.page
-    assert page.state_holder.capacity == served.service.limits.open_requests
-    largest = guard.EVENT_BYTES + guard.EVENT_BYTES_PER_CLIP * served.service.limits.clips
+    page = shared_server.app.payloads.page
+    assert page.state_holder.capacity == shared_server.service.limits.open_requests
+    largest = guard.EVENT_BYTES + guard.EVENT_BYTES_PER_CLIP * shared_server.service.limits.clips
     assert largest * page.state_holder.capacity < 10**9
-    event = text_event(served.url)
+    event = text_event(shared_server.url)
     for size, status in ((largest // 2, 200), (largest, 413)):
         body = {"data": ["x" * size], "fn_index": event["id"], "session_hash": "a"}
-        given = httpx.post(f"{served.url}/gradio_api/queue/join", content=json.dumps(body))
+        given = httpx.post(f"{shared_server.url}/gradio_api/queue/join", content=json.dumps(body))
         assert given.status_code == status, size
