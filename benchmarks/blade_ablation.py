@@ -8,6 +8,7 @@ All classes at once. Prints a Markdown table for each store: accuracy in %, mean
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,9 @@ from avcil.closed_form import block_ridge
 from avcil.closed_form.block_ridge import prior_penalties, select_penalties
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant
+from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_share
 from avcil.closed_form.mean_variance import mean_variance, variance_share
+from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 from avcil.methods._prior_psi import PRIOR_PSI
 
 LARGE = 1e9
@@ -48,6 +51,10 @@ class Rules:
     """Whether prior penalties depend on the effective dimensions of the blocks; otherwise, they are N."""
     typical: bool = True
     """Whether the prior of psi depends on how much the features vary."""
+    scale_free: bool = True
+    """Whether penalties minimize mostly the error with the best scale of the predictions; otherwise, GCV alone."""
+    predictions: bool = True
+    """Whether the discriminant of leave-one-out predictions is part of the scores."""
 
 
 def accuracy(
@@ -59,20 +66,33 @@ def accuracy(
     moments.add_classes(store.classes)
     moments.add(features[rows], store.labels[rows])
     shares = variance_shares(store, moments)
-    scores = sum(group_scores(moments, shares, features[asked].double(), group, rules) for group in groups)
-    return 100 * float((scores.argmax(dim=1) == store.labels[asked]).double().mean())
+    fitted = [group_discriminant(moments, shares, group, rules) for group in groups]
+    parts = [discriminant for discriminant, _ in fitted]
+    predictions = [
+        PredictionDiscriminant(part) if rules.predictions and prediction_share(part.counts) > 0 else None
+        for part in parts
+    ]
+    result = DiscriminantSum(parts, predictions)
+    asked_features = features[asked].double()
+    z = torch.cat([scale(asked_features) for _, scale in fitted], dim=1)
+    predicted = (z @ result.weight + result.bias).argmax(dim=1)
+    return 100 * float((predicted == store.labels[asked]).double().mean())
 
 
-def group_scores(
-    moments: ClassMoments, shares: torch.Tensor, features: torch.Tensor, group: list[Block], rules: Rules
-) -> torch.Tensor:
-    """Scores (n, C) of the discriminant of some blocks."""
+def group_discriminant(
+    moments: ClassMoments, shares: torch.Tensor, group: list[Block], rules: Rules
+) -> tuple[Discriminant, Callable[[torch.Tensor], torch.Tensor]]:
+    """The discriminant of class means of some blocks, and the function that selects and scales their features."""
     sizes = [len(block.columns) for block in group]
     columns = torch.cat([block.columns for block in group])
     own = moments.part(columns)
     standard = own.standardized(sizes=sizes)
     centers = prior_penalties(standard.moments, sizes) if rules.dimensions else [own.total] * len(sizes)
-    with patch.object(block_ridge, "prior_penalties", lambda *_: centers):
+    share = block_ridge.GCV_SHARE if rules.scale_free else 1.0
+    with (
+        patch.object(block_ridge, "prior_penalties", lambda *_: centers),
+        patch.object(block_ridge, "GCV_SHARE", share),
+    ):
         penalties = select_penalties(standard.moments, sizes) if rules.search else centers
     reduced = rules.typical and own.total == own.classes
     prior = [
@@ -84,8 +104,7 @@ def group_scores(
         standard.moments,
         *(torch.tensor(values, dtype=torch.float64).repeat_interleave(widths) for values in (penalties, psi)),
     )
-    z = (features[:, columns] - standard.mean) * standard.inverse_deviation
-    return z @ result.weight + result.bias
+    return result, lambda features: (features[:, columns] - standard.mean) * standard.inverse_deviation
 
 
 def variance_shares(store: Store, moments: ClassMoments) -> torch.Tensor:
@@ -120,6 +139,8 @@ def variants(store: Store) -> dict[str, tuple[list[list[Block]], Rules]]:
         "one discriminant of both modalities": ([encoders], Rules()),
         "a block for each vector, not for each encoder": (modalities(vectors), Rules()),
         "one block for each modality": (modalities(one_block), Rules()),
+        "without leave-one-out predictions": (full, Rules(predictions=False)),
+        "penalties by GCV": (full, Rules(scale_free=False)),
         "prior penalty N": (full, Rules(dimensions=False)),
         "prior of psi not reduced": (full, Rules(typical=False)),
         "class means not shrunk": (full, Rules(shrink=False)),

@@ -51,7 +51,7 @@ _PRIOR_DIMENSIONS = 20.0
 """Effective dimensions of a block whose prior penalty is N; chosen on validation clips (docs/log.md)."""
 _PRIOR_DEVIATION = 3.0
 """Standard deviation of the log penalty under the prior; chosen on validation clips (docs/log.md)."""
-_GCV_SHARE = 0.1
+GCV_SHARE = 0.1
 """Weight of log GCV in the selection of penalties; chosen on validation clips (docs/log.md)."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
@@ -190,8 +190,8 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         if weight <= 0:
             return prior, slope
         errors = ridge_errors(moments, sizes, logs.tolist(), intercept=True, root=root)
-        value = _GCV_SHARE * errors.log_gcv + (1 - _GCV_SHARE) * errors.log_scaled
-        slopes = _GCV_SHARE * errors.log_gcv_slopes + (1 - _GCV_SHARE) * errors.log_scaled_slopes
+        value = GCV_SHARE * errors.log_gcv + (1 - GCV_SHARE) * errors.log_scaled
+        slopes = GCV_SHARE * errors.log_gcv_slopes + (1 - GCV_SHARE) * errors.log_scaled_slopes
         return weight * value + prior, weight * slopes + slope
 
     return _minimize(objective, centers, tolerance=TOLERANCE * max(weight, 1.0))
