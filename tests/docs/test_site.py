@@ -43,6 +43,9 @@ class Page(html.parser.HTMLParser):
                 self.links.append(value or "")
 
 
+builds_site = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built in the same way as with `make docs`."""
@@ -61,6 +64,7 @@ def pages(site: Path) -> dict[Path, Page]:
 
 
 @pytest.mark.slow
+@builds_site
 def test_links_within_the_site_exist(pages):
     """File and anchor of every link in the HTML exist."""
     broken = []
@@ -76,6 +80,7 @@ def test_links_within_the_site_exist(pages):
     assert broken == []
 
 
+@builds_site
 def test_no_external_resources(site, pages):
     """The site works without a network and sends no requests to other servers."""
     abroad = [link for page in pages.values() for link in page.loaded if urlsplit(link).netloc]
@@ -84,6 +89,7 @@ def test_no_external_resources(site, pages):
     assert re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*", styles) == []
 
 
+@builds_site
 def test_every_option_is_documented(site):
     """The page of commands has the help text of every option of `avcil COMMAND --help`."""
     sys.path.insert(0, str(ROOT / "docs" / "theme"))
@@ -123,6 +129,7 @@ def public_names() -> set[str]:
     return {f"{value.__module__}.{value.__qualname__}" for value in offered if callable(value)}
 
 
+@builds_site
 def test_public_names_are_in_the_reference(pages):
     """Each name is in the API reference."""
     anchors = set().union(*(page.anchors for file, page in pages.items() if file.parent.name == "api"))

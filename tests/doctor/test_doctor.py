@@ -160,6 +160,7 @@ def test_correct_device():
     assert exact < attention.TOLERANCE < coarse < attention.BF16_TOLERANCE
 
 
+@pytest.mark.slow
 def test_ray_is_tested_on_request():
     """It is optional because it takes seconds."""
     assert "ray" not in {check.name for check in find_checks()}
