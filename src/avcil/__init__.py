@@ -16,6 +16,7 @@ from avcil.utils.version import __version__
 if TYPE_CHECKING:
     from avcil.closed_form.estimator import Blade
     from avcil.data.clips import Clip, read_clips, write_clips
+    from avcil.data.scan import scan
     from avcil.datasets.benchmark import Benchmark
     from avcil.errors import AvcilError, InputError
     from avcil.extraction.extract import extract
@@ -48,6 +49,7 @@ __all__ = [
     "load_method",
     "method_names",
     "read_clips",
+    "scan",
     "to_huggingface",
     "train",
     "write_clips",
@@ -70,6 +72,7 @@ _MODULES = {
     "load_method": "avcil.methods.registry",
     "method_names": "avcil.methods.registry",
     "read_clips": "avcil.data.clips",
+    "scan": "avcil.data.scan",
     "to_huggingface": "avcil.interop.hugging_face",
     "train": "avcil.training.run",
     "write_clips": "avcil.data.clips",
