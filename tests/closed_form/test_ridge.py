@@ -173,6 +173,20 @@ def test_predictions_worse_than_chance_have_no_scale():
     assert errors.log_scaled_slopes.tolist() == [0]
 
 
+@pytest.mark.parametrize("clips", range(2, 60))
+def test_penalty_of_one_class(clips):
+    """Nothing is predicted: the sums of the centered features are rounding errors, which must not be divided by 0."""
+    moments = ClassMoments(5)
+    moments.add_classes(1)
+    draw = torch.Generator().manual_seed(clips)
+    features = 3 + torch.randn(clips, 5, generator=draw, dtype=torch.float64)
+    for part in (features[:1], features[1:]):
+        moments.add(part, torch.zeros(len(part), dtype=torch.int64))
+    scaled = moments.standardized().moments
+    assert ridge_errors(scaled, [5], [1.0], intercept=True).log_scaled == 0
+    assert select_penalties(scaled, [5]) == pytest.approx(prior_penalties(scaled, [5]), rel=0.9)
+
+
 def test_estimated_degrees_of_freedom(make_clips, monkeypatch):
     """Estimated with random signs: near the exact value, with the exact derivative of the estimate, and similar GCV."""
     features, labels = make_clips(13, count=600, width=150)

@@ -109,7 +109,7 @@ def ridge_errors(
     leverage, leverage_slope = 1 - dof / total, -dof_slope / total
     inner = product - leverage * targets  # <Y, L> (1 - t)
     norm = length - 2 * leverage * product + leverage**2 * targets  # |L|^2 (1 - t)^2
-    if inner <= 0 or norm <= 0:  # the best scale is 0
+    if min(inner, norm, targets) <= 0:  # the best scale is 0, or there is only one class
         return RidgeErrors(log_gcv, of_blocks(slope), 0.0, torch.zeros(len(sizes), dtype=torch.float64))
     inner_slope = product_slope - leverage_slope * targets
     norm_slope = (
