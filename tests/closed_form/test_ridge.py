@@ -210,6 +210,28 @@ def test_estimated_degrees_of_freedom(make_clips, monkeypatch):
             assert float(getattr(errors, f"{name}_slopes")[block]) == pytest.approx(rise, rel=1e-4, abs=1e-6)
 
 
+def test_inaccurate_estimates_are_not_used(monkeypatch):
+    """Fewer clips than features, and no root: an estimate near 0 is replaced by the exact value.
+
+    With the estimate, the selected penalty would be 1, the smallest.
+    """
+    draw = torch.Generator().manual_seed(1)
+    labels = torch.arange(100) % 5
+    features = torch.randn(100, 200, generator=draw) + 0.1 * torch.randn(5, 200, generator=draw)[labels]
+    scaled = moments_of(features - features.mean(dim=0), labels, 5)
+    penalty = torch.ones(200, dtype=torch.float64)
+    factor = torch.linalg.cholesky(scaled.gram + torch.diag(penalty))
+    exact, slope = freedom.residual_dof(factor, penalty, 99)
+    expected = select_penalties(scaled, [200])
+    monkeypatch.setattr(freedom, "EXACT", 0)
+    monkeypatch.setattr(freedom, "MAX_RANK", 20)
+    assert freedom.low_rank_root(scaled.gram) is None
+    found, own_slope = freedom.residual_dof(factor, penalty, 99)
+    assert 0 < found == exact
+    assert torch.equal(own_slope, slope)
+    assert select_penalties(scaled, [200]) == pytest.approx(expected, rel=0.3)
+
+
 @pytest.mark.parametrize("clips", [8, 20, 60])
 def test_degrees_of_freedom_of_few_clips(clips, monkeypatch):
     """With fewer clips than features, the degrees of freedom are computed exactly, and the penalties use them."""

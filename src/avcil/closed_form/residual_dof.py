@@ -14,8 +14,9 @@ The standard deviation of the estimate is below (2 M / R)^(1/2) clips: 18 for 10
 of thousands of clips. The signs are fixed, so the estimate is deterministic and its derivative is exactly the one
 above.
 
-With few clips and many features, this standard deviation would exceed the value. So if the rank r of G is at most
-`MAX_RANK`, both are computed exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
+With few clips and many features, this standard deviation can exceed the value, and the selected penalty would then be
+much too small. So the inverse is computed if the estimate is below `MIN_RATIO` standard deviations. If the rank r of G
+is at most `MAX_RANK`, both values are computed exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
 
     tr(H P H^T) = sum of F^T * A,   the derivative is lambda_j |A_j|^2,   because P - P Lambda P = P G P
 """
@@ -26,9 +27,11 @@ import torch
 from torch import Tensor
 
 EXACT = 1000
-"""Largest M for which the inverse is computed."""
+"""Largest M for which the inverse is always computed."""
 PROBES = 64
 """R."""
+MIN_RATIO = 20.0
+"""Smallest estimate that is used, in standard deviations."""
 MAX_RANK = 512
 """Largest r for which the root of G is used; it is then faster than the Cholesky factorization of G + Lambda."""
 
@@ -50,8 +53,14 @@ def residual_dof(
     if root is not None:
         solved = torch.cholesky_solve(root.T, factor)
         return clips - float((root.T * solved).sum()), penalty * solved.square().sum(dim=1)
-    diagonal, slope = (_exact if len(penalty) <= EXACT else _estimated)(factor, penalty)
-    return clips - len(penalty) + float(diagonal.sum()), slope
+    width = len(penalty)
+    if width > EXACT:
+        diagonal, slope = _estimated(factor, penalty)
+        dof = clips - width + float(diagonal.sum())
+        if dof > MIN_RATIO * (2 * width / PROBES) ** 0.5:
+            return dof, slope
+    diagonal, slope = _exact(factor, penalty)
+    return clips - width + float(diagonal.sum()), slope
 
 
 def low_rank_root(gram: Tensor) -> Tensor | None:
