@@ -84,10 +84,17 @@ def test_numbers_of_classes_do_not_matter():
 def test_class_without_clips_has_no_weight():
     """And does not change the scores of the others."""
     features, labels = gaussian_classes(6, 5, distance=1)
+    features, labels = features[:-3], labels[:-3]  # not balanced
     found, more = of(features, labels, 1.0), of(features, labels, 1.0, classes=5)
     torch.testing.assert_close(more.weight[:, :4], found.weight)
     assert not more.weight[:, 4].any()
     assert float(more.bias[4]) == 0
+    sums = []
+    for classes in (4, 5):
+        means = Discriminant(moments_of(features, labels, classes), torch.ones(5))
+        sums.append(DiscriminantSum([means], [PredictionDiscriminant(means)]))
+    torch.testing.assert_close(sums[1].weight[:, :4], sums[0].weight)
+    torch.testing.assert_close(sums[1].bias[:4], sums[0].bias)
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])

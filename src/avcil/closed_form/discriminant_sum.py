@@ -3,7 +3,8 @@
     score_c = sum over modalities of (1 - h) score_c(class means) + h r score_c(predictions)
 
 See `Discriminant` and `PredictionDiscriminant`; both have the same penalties. r is a common factor of all modalities,
-with which the scores of both kinds have the same root mean square. With C classes and N clips of a modality,
+with which the scores of both kinds have the same root mean square over clips and classes with clips. With C such
+classes and N clips of a modality,
 
     h = g / (1 + g),   g = (1 - C / N)^2
 
@@ -105,9 +106,10 @@ class DiscriminantSum:
 
     def _factors_of_parts(self) -> list[tuple[float, float]]:
         """1 - h and h r of each part."""
-        means = sum(mean_square_score(part.weight, part.moments) for part in self.parts)
+        has_clips = torch.stack([part.counts for part in self.parts]).sum(dim=0) > 0
+        means = sum(mean_square_score(part.weight[:, has_clips], part.moments) for part in self.parts)
         predicted = sum(
-            mean_square_score(own.weight, part.moments)
+            mean_square_score(own.weight[:, has_clips], part.moments)
             for part, own in zip(self.parts, self.predictions, strict=True)
             if own
         )
@@ -131,4 +133,5 @@ class DiscriminantSum:
 def mean_square_score(weight: Tensor, moments: Moments) -> float:
     """Mean square over the N clips and C classes of w_c^T z minus its mean over classes; weight (M, C)."""
     centered = weight - weight.mean(dim=1, keepdim=True)
-    return float((centered * (moments.gram @ centered)).sum()) / (max(moments.total, 1.0) * weight.shape[1])
+    scores = max(moments.total * weight.shape[1], 1.0)
+    return float((centered * (moments.gram @ centered)).sum()) / scores
