@@ -26,6 +26,7 @@ a noisy modality is reduced without access to clips.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.moments import Moments
-from avcil.closed_form.residual_dof import low_rank_root, residual_dof
+from avcil.closed_form.residual_dof import is_accurate, low_rank_root, residual_dof
 from avcil.closed_form.ridge import cholesky_with_jitter
 from avcil.closed_form.symmetric import with_diagonal
 
@@ -67,6 +68,8 @@ class RidgeErrors:
     log_scaled: float
     """Logarithm of the relative error of leave-one-out predictions with the best common scale; at most 0."""
     log_scaled_slopes: Tensor
+    residual_dof: float
+    """Residual degrees of freedom, perhaps estimated."""
 
 
 def ridge_errors(
@@ -76,6 +79,7 @@ def ridge_errors(
     *,
     intercept: bool = False,
     root: Tensor | None = None,
+    exact: bool = False,
 ) -> RidgeErrors:
     """Errors with given penalties.
 
@@ -85,6 +89,7 @@ def ridge_errors(
         logs: (B,), log penalty of each block.
         intercept: Whether the regression has an intercept, which is not penalized.
         root: `low_rank_root` of G, or None.
+        exact: Whether the residual degrees of freedom are not estimated; see `residual_dof`.
     """
     block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     penalty = torch.tensor(logs, dtype=torch.float64).exp()[block]
@@ -97,7 +102,7 @@ def ridge_errors(
     length = product - float((penalty * squares).sum())  # |H Theta|^2
     product_slope = -penalty * squares  # of each feature
     length_slope = -2 * penalty * (squares - (theta * solved).sum(dim=1))
-    dof, dof_slope = residual_dof(factor, penalty, total - float(intercept), root)
+    dof, dof_slope = residual_dof(factor, penalty, total - float(intercept), root, exact=exact)
     dof = max(dof, 1e-9 * total)
 
     def of_blocks(slope: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ def ridge_errors(
     inner = product - leverage * targets  # <Y, L> (1 - t)
     norm = length - 2 * leverage * product + leverage**2 * targets  # |L|^2 (1 - t)^2
     if min(inner, norm, targets) <= 0:  # the best scale is 0, or there is only one class
-        return RidgeErrors(log_gcv, of_blocks(slope), 0.0, torch.zeros(len(sizes), dtype=torch.float64))
+        return RidgeErrors(log_gcv, of_blocks(slope), 0.0, torch.zeros(len(sizes), dtype=torch.float64), dof)
     inner_slope = product_slope - leverage_slope * targets
     norm_slope = (
         length_slope
@@ -124,6 +129,7 @@ def ridge_errors(
         of_blocks(slope),
         math.log1p(-explained),
         of_blocks(-explained_slope / (1 - explained)),
+        dof,
     )
 
 
@@ -183,18 +189,27 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     weight = (moments.total - float((moments.counts > 0).sum())) / 2
     root = low_rank_root(moments.gram) if weight > 0 else None
 
-    def objective(logs: Tensor) -> tuple[float, Tensor]:
+    def objective(logs: Tensor, *, exact: bool = False) -> tuple[float, Tensor]:
         difference = logs - log_centers
         prior = float(difference.square().sum()) / (2 * _PRIOR_DEVIATION**2)
         slope = difference / _PRIOR_DEVIATION**2
         if weight <= 0:
             return prior, slope
-        errors = ridge_errors(moments, sizes, logs.tolist(), intercept=True, root=root)
+        errors = ridge_errors(moments, sizes, logs.tolist(), intercept=True, root=root, exact=exact)
         value = GCV_SHARE * errors.log_gcv + (1 - GCV_SHARE) * errors.log_scaled
         slopes = GCV_SHARE * errors.log_gcv_slopes + (1 - GCV_SHARE) * errors.log_scaled_slopes
         return weight * value + prior, weight * slopes + slope
 
-    return _minimize(objective, centers, tolerance=TOLERANCE * max(weight, 1.0))
+    tolerance = TOLERANCE * max(weight, 1.0)
+    penalties = _minimize(objective, centers, tolerance=tolerance)
+    least_dof = moments.total - 1 - moments.width
+    if weight <= 0 or root is not None or is_accurate(least_dof, moments.width):
+        return penalties
+    errors = ridge_errors(moments, sizes, [math.log(penalty) for penalty in penalties], intercept=True)
+    if is_accurate(errors.residual_dof, moments.width):
+        return penalties
+    # The objective of one search is either estimated or exact: it must be continuous.
+    return _minimize(functools.partial(objective, exact=True), centers, tolerance=tolerance)
 
 
 def _minimize(objective: Objective, start: Sequence[float], *, tolerance: float) -> list[float]:

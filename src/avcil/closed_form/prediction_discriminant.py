@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from avcil.closed_form.discriminant import Discriminant
-from avcil.closed_form.residual_dof import low_rank_root, residual_dof
+from avcil.closed_form.residual_dof import accurate_residual_dof, low_rank_root
 
 
 class PredictionDiscriminant:
@@ -49,7 +49,8 @@ class PredictionDiscriminant:
         fit = (fit + fit.T) / 2
         shrinkage = (penalty[:, None] * self._theta).T @ self._theta
         unit = torch.eye(len(fit), dtype=fit.dtype)
-        left, _ = residual_dof(self._factor, penalty, self._clips - 1, low_rank_root(moments.gram))
+        root = low_rank_root(moments.gram)
+        left = accurate_residual_dof(self._factor, penalty, self._clips - 1, root)
         left = max(left / self._clips, torch.finfo(fit.dtype).eps)  # 1 - t
         leverage = 1 - left
         values, vectors = torch.linalg.eigh((fit - leverage * unit) / left)

@@ -15,8 +15,9 @@ of thousands of clips. The signs are fixed, so the estimate is deterministic and
 above.
 
 With few clips and many features, this standard deviation can exceed the value, and the selected penalty would then be
-much too small. So the inverse is computed if the estimate is below `MIN_RATIO` standard deviations. If the rank r of G
-is at most `MAX_RANK`, both values are computed exactly from a root F (r, M) with G = F^T F and A = P F^T (M, r):
+much too small. So the inverse is computed if the estimate at the selected penalties is below `MIN_RATIO` standard
+deviations. If the rank r of G is at most `MAX_RANK`, both values are computed exactly from a root F (r, M) with
+G = F^T F and A = P F^T (M, r):
 
     tr(H P H^T) = sum of F^T * A,   the derivative is lambda_j |A_j|^2,   because P - P Lambda P = P G P
 """
@@ -37,7 +38,7 @@ MAX_RANK = 512
 
 
 def residual_dof(
-    factor: Tensor, penalty: Tensor, clips: float, root: Tensor | None = None
+    factor: Tensor, penalty: Tensor, clips: float, root: Tensor | None = None, *, exact: bool = False
 ) -> tuple[float, Tensor]:
     """Residual degrees of freedom and their derivatives by the log penalties (M,).
 
@@ -46,6 +47,7 @@ def residual_dof(
         penalty: (M,)
         clips: N.
         root: F (r, M), or None.
+        exact: Whether to compute exact values also for more than `EXACT` features and without a root.
 
     >>> residual_dof(2 * torch.eye(1), torch.tensor([1.0]), 9.0)  # G = 3: 9 clips minus 3 / 4
     (8.25, tensor([0.1875]))
@@ -53,14 +55,21 @@ def residual_dof(
     if root is not None:
         solved = torch.cholesky_solve(root.T, factor)
         return clips - float((root.T * solved).sum()), penalty * solved.square().sum(dim=1)
-    width = len(penalty)
-    if width > EXACT:
-        diagonal, slope = _estimated(factor, penalty)
-        dof = clips - width + float(diagonal.sum())
-        if dof > MIN_RATIO * (2 * width / PROBES) ** 0.5:
-            return dof, slope
-    diagonal, slope = _exact(factor, penalty)
-    return clips - width + float(diagonal.sum()), slope
+    diagonal, slope = (_exact if exact or len(penalty) <= EXACT else _estimated)(factor, penalty)
+    return clips - len(penalty) + float(diagonal.sum()), slope
+
+
+def accurate_residual_dof(factor: Tensor, penalty: Tensor, clips: float, root: Tensor | None) -> float:
+    """Residual degrees of freedom, computed exactly if the estimate is not accurate; arguments as `residual_dof`."""
+    dof, _ = residual_dof(factor, penalty, clips, root)
+    if root is None and not is_accurate(dof, len(penalty)):
+        dof, _ = residual_dof(factor, penalty, clips, exact=True)
+    return dof
+
+
+def is_accurate(dof: float, width: int) -> bool:
+    """Whether an estimate for `width` features is at least `MIN_RATIO` of its standard deviations."""
+    return width <= EXACT or dof >= MIN_RATIO * (2 * width / PROBES) ** 0.5
 
 
 def low_rank_root(gram: Tensor) -> Tensor | None:
