@@ -171,6 +171,9 @@ def test_matrices_of_the_unknown_test(clips):
     for modality in model.input_modalities:
         given = clips.part(modality, range(CLIPS))
         torch.testing.assert_close(earlier.p_values(*given), model.p_values(*given))
+    name = "head.audio-visual.unknown.weight"
+    with pytest.raises(InputError, match=r"unknown tensors: unknown\.weight"):
+        BladeMethod.load_model(config, tensors | {name: tensors["head.audio-visual.weight"]})
     del tensors["head.audio.unknown.inverse"]
     with pytest.raises(InputError, match=r"'unknown\.inverse' is missing"):
         BladeMethod.load_model(config, tensors)

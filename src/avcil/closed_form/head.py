@@ -223,7 +223,9 @@ class ClosedFormHead:
         unknown: UnknownTest | HistogramUnknownTest | None = None
         if any(name.startswith("unknown.") for name in tensors):
             unknown = UnknownTest.from_tensors(tensors, scores, shared)
-            known += ["unknown.inverse", "unknown.weight", "unknown.bias", "unknown.seen"]
+            known.append("unknown.seen")
+            if len(unknown.parts) == 1:
+                known += ["unknown.inverse", "unknown.weight", "unknown.bias"]
         elif any(name.startswith("oddity.") for name in tensors):
             unknown = HistogramUnknownTest.from_tensors(tensors, len(columns))
             known += ["oddity.inverse", "oddity.counts"]
