@@ -121,3 +121,15 @@ def test_without_predictions_the_class_means_decide():
     for predictions in (None, PredictionDiscriminant(means)):
         found = DiscriminantSum([means], [predictions])
         torch.testing.assert_close(found.weight, means.weight)
+
+
+def test_predictions_near_chance_are_not_scaled_up():
+    """As they approach chance, their part of the scores goes to 0."""
+    features, labels = gaussian_classes(5, 12, distance=1)
+    moments = moments_of(features, labels, 4)
+    means = Discriminant(moments, torch.full((12,), 5.0))
+    predictions = PredictionDiscriminant(means)
+    predictions.weight, predictions.bias = 1e-9 * predictions.weight, 1e-9 * predictions.bias
+    found = DiscriminantSum([means], [predictions])
+    share = prediction_share(means.counts)
+    torch.testing.assert_close(found.weight, (1 - share) * means.weight, rtol=1e-5, atol=1e-5)

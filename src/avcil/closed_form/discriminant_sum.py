@@ -29,6 +29,10 @@ from avcil.closed_form.discriminant import Discriminant
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 
+_MAX_RATIO = 100.0
+"""Upper bound of r; 0.1 to 1 is usual. Without it, predictions that are hardly better than chance would be scaled up,
+and the scores would depend on rounding."""
+
 
 def prediction_share(counts: Tensor) -> float:
     """h, from the number of clips of each class (C,).
@@ -115,7 +119,7 @@ class DiscriminantSum:
         )
         if predicted <= 0:
             return [(1.0, 0.0)] * len(self.parts)
-        ratio = math.sqrt(means / predicted)
+        ratio = min(math.sqrt(means / predicted), _MAX_RATIO)
         shares = [
             prediction_share(part.counts) if own else 0.0
             for part, own in zip(self.parts, self.predictions, strict=True)
