@@ -109,7 +109,7 @@ def test_leave_one_out_predictions_are_exact(row):
     z, away = features[rest] - center, target[rest] - target[rest].mean(dim=0)
     theta = torch.linalg.solve(z.T @ z + 3 * torch.eye(8, dtype=torch.float64), z.T @ away)
     prediction = (features[row] - center) @ theta + target[rest].mean(dim=0) - target.mean(dim=0)
-    expected = prediction @ found._map + found.bias
+    expected = prediction @ found.map + found.bias
     torch.testing.assert_close(found.leave_one_out(features[[row]], labels[[row]])[0], expected)
 
 

@@ -189,7 +189,7 @@ def test_leave_one_out_scores(clips):
             result.discriminant.parts,
             result.discriminant.predictions,
             result.scaled(vector).split([7, 12], dim=1),
-            result.discriminant._factors,
+            result.discriminant.factors,
             strict=True,
         ):
             rest = part.moments.without(own, label)

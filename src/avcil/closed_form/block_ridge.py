@@ -111,26 +111,39 @@ def ridge_errors(
     error = max(targets - 2 * product + length, 1e-12 * total)
     slope = (length_slope - 2 * product_slope) / error - 2 * dof_slope / dof
     log_gcv = math.log(error / total) - 2 * math.log(dof / total)
-    leverage, leverage_slope = 1 - dof / total, -dof_slope / total
-    inner = product - leverage * targets  # <Y, L> (1 - t)
-    norm = length - 2 * leverage * product + leverage**2 * targets  # |L|^2 (1 - t)^2
-    if min(inner, norm, targets) <= 0:  # the best scale is 0, or there is only one class
-        return RidgeErrors(log_gcv, of_blocks(slope), 0.0, torch.zeros(len(sizes), dtype=torch.float64), dof)
-    inner_slope = product_slope - leverage_slope * targets
-    norm_slope = (
-        length_slope
-        - 2 * (leverage_slope * product + leverage * product_slope)
-        + 2 * leverage * leverage_slope * targets
+    log_scaled, scaled_slope = _scaled_error(
+        targets, (product, product_slope), (length, length_slope), (1 - dof / total, -dof_slope / total)
     )
+    return RidgeErrors(log_gcv, of_blocks(slope), log_scaled, of_blocks(scaled_slope), dof)
+
+
+_WithSlope = tuple[float, Tensor]
+"""A value and its derivatives by the log penalty of each feature (M,)."""
+
+
+def _scaled_error(
+    targets: float, product: _WithSlope, length: _WithSlope, leverage: _WithSlope
+) -> _WithSlope:
+    """Logarithm of the relative error of leave-one-out predictions with the best common scale.
+
+    Args:
+        targets: |Y|^2.
+        product: <Y, H Theta>.
+        length: |H Theta|^2.
+        leverage: t.
+    """
+    product_value, product_slope = product
+    length_value, length_slope = length
+    t, t_slope = leverage
+    inner = product_value - t * targets  # <Y, L> (1 - t)
+    norm = length_value - 2 * t * product_value + t**2 * targets  # |L|^2 (1 - t)^2
+    if min(inner, norm, targets) <= 0:  # the best scale is 0, or there is only one class
+        return 0.0, torch.zeros_like(t_slope)
+    inner_slope = product_slope - t_slope * targets
+    norm_slope = length_slope - 2 * (t_slope * product_value + t * product_slope) + 2 * t * t_slope * targets
     explained = min(inner**2 / (targets * norm), 1 - 1e-12)
     explained_slope = explained * (2 * inner_slope / inner - norm_slope / norm)
-    return RidgeErrors(
-        log_gcv,
-        of_blocks(slope),
-        math.log1p(-explained),
-        of_blocks(-explained_slope / (1 - explained)),
-        dof,
-    )
+    return math.log1p(-explained), -explained_slope / (1 - explained)
 
 
 def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[float]) -> list[float]:

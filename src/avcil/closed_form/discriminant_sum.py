@@ -53,6 +53,9 @@ class DiscriminantSum:
     Args:
         parts: The discriminants of class means, of m_1, m_2, ... features; M is their sum. All have the same classes.
         predictions: For each part, the discriminant of predictions, or None: h is then 0.
+
+    Attributes:
+        factors: 1 - h and h r of each part.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class DiscriminantSum:
         self.parts, self.predictions = list(parts), list(predictions)
         self.counts: Tensor = torch.stack([part.counts for part in parts]).amin(dim=0)
         self.jitter: float = max(part.jitter for part in parts)
-        self._factors = self._factors_of_parts()
+        self.factors = self._factors_of_parts()
         weights, biases = [], []
         for part, own, (of_means, of_predictions) in self._terms():
             weights.append(of_means * part.weight + (of_predictions * own.weight if own else 0.0))
@@ -127,7 +130,7 @@ class DiscriminantSum:
         return [(1 - share, share * ratio) for share in shares]
 
     def _terms(self) -> list[tuple[Discriminant, PredictionDiscriminant | None, tuple[float, float]]]:
-        return list(zip(self.parts, self.predictions, self._factors, strict=True))
+        return list(zip(self.parts, self.predictions, self.factors, strict=True))
 
     def _split(self, features: Tensor) -> tuple[Tensor, ...]:
         """The features of each part, of features (n, M)."""

@@ -67,6 +67,8 @@ class _Solution:
 class Blade(ClassifierMixin, BaseEstimator):
     """Linear discriminant analysis with block penalties and shrunk class means, for incremental learning.
 
+    The scores also use leave-one-out predictions (`closed_form.prediction_discriminant`).
+
     The estimator stores sums over samples. So calls of `partial_fit` in any order, even one class at a time, and
     `merge` of estimators give the same classifier as `fit` on all samples, up to rounding. Features need no scaling.
     All classes have the same prior probability.

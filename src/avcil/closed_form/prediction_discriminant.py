@@ -37,11 +37,14 @@ class PredictionDiscriminant:
 
     Args:
         discriminant: The discriminant of the same clips, with the same penalties; its features are centered.
+
+    Attributes:
+        map: (C, C), of predictions to scores.
     """
 
     def __init__(self, discriminant: Discriminant) -> None:
         moments, penalty = discriminant.moments, discriminant.penalty
-        self._clips, self._counts = moments.total, moments.counts
+        self._clips = moments.total
         self._factor = discriminant.background_factor  # of G + Lambda
         self._scale = moments.counts.clamp(min=1).rsqrt() * (moments.counts > 0)
         self._theta = torch.cholesky_solve(moments.sums * self._scale, self._factor)
@@ -58,9 +61,9 @@ class PredictionDiscriminant:
         second_moment = (fit - shrinkage - 2 * leverage * fit + leverage**2 * unit) / left**2
         covariance = second_moment - agreement @ agreement + unit / self._clips
         means = agreement * self._scale  # (C, C), a column for each class
-        self._map = self._clips * torch.linalg.solve(covariance, means)
-        self.weight = self._theta @ self._map
-        self.bias = -(means * self._map).sum(dim=0) / 2
+        self.map = self._clips * torch.linalg.solve(covariance, means)
+        self.weight = self._theta @ self.map
+        self.bias = -(means * self.map).sum(dim=0) / 2
 
     def leave_one_out(self, features: Tensor, labels: Tensor) -> Tensor:
         """Leave-one-out scores (n, C): exact predictions without the clip, with A+ and V of all clips.
@@ -73,6 +76,7 @@ class PredictionDiscriminant:
         leverage = ((features * solved).sum(dim=1) + 1 / self._clips)[:, None]
         own = torch.zeros(len(labels), len(self._scale), dtype=features.dtype)
         own[torch.arange(len(labels)), labels] = self._scale[labels]
-        mean = self._counts * self._scale / self._clips  # of y over all clips
-        predictions = (features @ self._theta - leverage * (own - mean)) / (1 - leverage)
-        return predictions @ self._map + self.bias
+        predictions = (features @ self._theta - leverage * own) / (
+            1 - leverage
+        )  # the mean of y has no influence
+        return predictions @ self.map + self.bias
