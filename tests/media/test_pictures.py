@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,15 +26,36 @@ def clip_bytes(path, make, **extra):
     return path.read_bytes()
 
 
-def test_written_files_are_deterministic(tmp_path, make):
-    """Equal input gives equal bytes; therefore the demo clips are the same in every run."""
-    waveform = {
-        "waveform": np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32),
-        "sample_rate": 16000,
-    }
-    assert clip_bytes(tmp_path / "a.mp4", make, **waveform) == clip_bytes(
-        tmp_path / "b.mp4", make, **waveform
-    )
+WRITE_CLIPS = """
+import sys
+import numpy as np
+from avcil.media import write_video
+
+waveform = np.random.default_rng(0).uniform(-1, 1, 6400).astype(np.float32)
+for width in (32, 48, 128, 144):
+    rows, columns = np.mgrid[:32, :width]
+    frames = [np.stack([5 * columns + 9 * i, 7 * rows, rows + columns], -1).astype(np.uint8) for i in range(12)]
+    write_video(f"{sys.argv[1]}/{width}.mp4", frames, 25, waveform=waveform, sample_rate=16000)
+"""
+
+
+def test_written_files_are_deterministic(tmp_path):
+    """Equal input gives equal bytes, whatever the memory contained before; so the demo clips are always the same.
+
+    The GNU C library fills allocated memory with a byte that depends on MALLOC_PERTURB_. Width 128 is that of the demo.
+    """
+    for name in ("1", "170"):
+        (tmp_path / name).mkdir()
+        subprocess.run(
+            [sys.executable, "-c", WRITE_CLIPS, str(tmp_path / name)],
+            env=os.environ | {"MALLOC_PERTURB_": name},
+            check=True,
+            timeout=120,
+        )
+    first = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
+    assert len(first) == 4
+    differing = [name for name, content in first.items() if (tmp_path / "170" / name).read_bytes() != content]
+    assert differing == []
 
 
 def test_written_properties(tmp_path, make):

@@ -21,6 +21,8 @@ from avcil.utils.files import write_atomically
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Sample rates of AAC in Hz."""
 _AAC_BLOCK = 1024
+_MACROBLOCK = 16
+"""Width of a macroblock of H.264 in pixels."""
 
 
 def write_video(
@@ -126,6 +128,10 @@ def _set_size(path: Path, video: Any, frame: np.ndarray) -> None:
     if height % 2 or width % 2 or not height or not width:
         raise InputError(f"{path}: width and height must be even for H.264, not {width}x{height}")
     video.width, video.height = width, height
+    # Otherwise, the macroblock tree (mbtree) of x264 reads uninitialized memory behind each row of macroblocks, and
+    # equal frames give different bytes.
+    if width % (8 * _MACROBLOCK):
+        video.options = {**video.options, "x264-params": "mbtree=0"}
 
 
 def _blocks(waveform: np.ndarray, sample_rate: int) -> Iterator[Any]:
