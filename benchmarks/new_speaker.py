@@ -4,7 +4,8 @@
 
 The first group of the regular expression in the name of a clip's file is its speaker. Each speaker is left out once:
 `blade` learns the training clips of the others, and predicts the test clips of the others and of the left-out speaker.
-Prints the share of rejected clips and the accuracy, as mean ± standard deviation over speakers, and the extremes.
+Prints the share of rejected clips, the accuracy, and the rejected shares of wrong and of correct predictions, as mean ±
+standard deviation over speakers, and the extremes.
 """
 
 from __future__ import annotations
@@ -37,16 +38,19 @@ def main() -> None:
     names = [
         f"{value}, {speakers} speakers"
         for speakers in ("the same", "new")
-        for value in ("rejected", "accuracy")
+        for value in ("rejected", "accuracy", "rejected of the wrong", "rejected of the correct")
     ]
     for name, values in zip(names, 100 * results.T, strict=True):
         print(
-            f"{name:<28} {values.mean():5.1f} ± {values.std(ddof=1):.1f} % ({values.min():.1f} to {values.max():.1f})"
+            f"{name:<40} {values.mean():5.1f} ± {values.std(ddof=1):.1f} % ({values.min():.1f} to {values.max():.1f})"
         )
 
 
 def measure(store: FeatureStore, groups: np.ndarray, left_out: str, alpha: float) -> list[float]:
-    """Rejected share and accuracy for the test clips of the other groups, and for those of the excluded group."""
+    """Four values for the test clips of the other groups, then for those of the excluded group.
+
+    They are the rejected share, the accuracy, and the rejected shares of wrong and of correct predictions.
+    """
     kind = load_method("blade")
     names = [name for name in ("audio", "visual") if name in store.manifest.arrays()]
     modality = Modality.AUDIO_VISUAL if len(names) == 2 else Modality(names[0])
@@ -70,8 +74,10 @@ def measure(store: FeatureStore, groups: np.ndarray, left_out: str, alpha: float
     for chosen in (groups != left_out, groups == left_out):
         rows = np.flatnonzero((splits == "test") & chosen)
         parts = features(rows)
-        results.append(float((model.p_values(*parts) <= alpha).double().mean()))
-        results.append(float((model.scores(*parts).argmax(dim=1) == labels[rows]).double().mean()))
+        rejected = (model.p_values(*parts) <= alpha).double()
+        correct = model.scores(*parts).argmax(dim=1) == labels[rows]
+        results += [float(rejected.mean()), float(correct.double().mean())]
+        results += [float(rejected[~correct].mean()), float(rejected[correct].mean())]
     return results
 
 
