@@ -1,6 +1,6 @@
 """Latency of the first prediction of `avcil predict` from a cold start, and of a loaded Recognizer.
 
-    OMP_NUM_THREADS=2 python benchmarks/latency.py RUN CLIP [--rounds 7]
+    OMP_NUM_THREADS=2 python benchmarks/latency.py MODEL CLIP [--rounds 7]
 
 CLIP should last about 3 s. It also prints CPU time, which depends less on other processes, and the part of `import
 torch` in a cold start.
@@ -45,18 +45,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("model", type=Path)
     parser.add_argument("clip", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     a = parser.parse_args()
-    predict = ["-m", "avcil", "predict", str(a.run), str(a.clip)]
+    predict = ["-m", "avcil", "predict", str(a.model), str(a.clip)]
     cold_start(predict)  # files are in the page cache from here on
     report("import torch", lambda: cold_start(["-c", "import torch"]), a.rounds)
     report("first answer of avcil predict", lambda: cold_start(predict), a.rounds)
 
     from avcil.inference import Recognizer
 
-    recognizer = Recognizer.load(a.run)
+    recognizer = Recognizer.load(a.model)
     recognizer.predict_clip(a.clip)
 
     def answer() -> tuple[float, float]:

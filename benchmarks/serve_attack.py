@@ -1,6 +1,6 @@
 """Run all attacks in docs/how-to/serving.md against a real `avcil serve` process, and print a table of results.
 
-    python benchmarks/serve_attack.py RUN CLIP [--only files,origins]
+    python benchmarks/serve_attack.py MODEL CLIP [--only files,origins]
 
 The server runs in a separate process with a copy of the run, and logs each connection that it opens. The exit code is 1
 if an attack has another result than expected. An attack is a function with the decorator `attack`; it yields rows
@@ -304,7 +304,7 @@ def stopping(target: Target) -> Iterator[Row]:
 def main() -> int:
     """Run the attacks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, help="a finished run, or a model's folder")
+    parser.add_argument("model", type=Path, help="a finished run directory, or a model folder")
     parser.add_argument("clip", type=Path, help="a clip that it answers")
     parser.add_argument("--only", help=f"names of attacks, with commas: {','.join(ATTACKS)}")
     given = parser.parse_args()
@@ -312,7 +312,7 @@ def main() -> int:
     print(f"{'attack':50} {'expected':32} {'got':32} ok")
     for name in given.only.split(",") if given.only else ATTACKS:
         function, options, environment = ATTACKS[name]
-        with served(given.run, given.clip, options, environment) as target:
+        with served(given.model, given.clip, options, environment) as target:
             for what, expected, got in function(target):
                 failed += expected != got
                 print(f"{what:50} {expected:32} {got:32} {'yes' if expected == got else 'NO'}", flush=True)

@@ -1,6 +1,6 @@
 """Kill a server during updates over HTTP, and check that each accepted update is complete or reported as lost.
 
-    python benchmarks/serve_kill.py RUN CLIP... [--sigkill 40] [--sigterm 20] [--seed 0] [--minutes 25]
+    python benchmarks/serve_kill.py MODEL CLIP... [--sigkill 40] [--sigterm 20] [--seed 0] [--minutes 25]
 
 Each round teaches a new class, sends the signal at a random time, starts the server again and checks its state. The
 exit code is 1 if an accepted learning job is neither complete nor reported as lost, a class exists twice, or files are
@@ -85,7 +85,7 @@ def report(counts: Counter[Row], left: list[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("model", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--sigkill", type=int, default=40)
     parser.add_argument("--sigterm", type=int, default=20)
@@ -98,7 +98,7 @@ def main() -> None:
     counts: Counter[Row] = Counter()
     with tempfile.TemporaryDirectory(prefix="serve-kill-") as name:
         folder = Path(name)
-        shutil.copytree(args.run, folder / "run")
+        shutil.copytree(args.model, folder / "run")
         (folder / "tmp").mkdir()
         server = ServerProcess(folder / "run", temporary=folder / "tmp")
         for number, how in enumerate(signals):

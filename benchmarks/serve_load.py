@@ -1,6 +1,6 @@
 """Load test with many users: correctness of predictions, maximum latency, and memory growth of the server.
 
-    python benchmarks/serve_load.py RUN CLIP... [--users 200] [--predictions 2000] [--minutes 15]
+    python benchmarks/serve_load.py MODEL CLIP... [--users 200] [--predictions 2000] [--minutes 15]
 
 Each user is a thread with a loopback address of its own that sends one clip after another and, at status 503, waits for
 Retry-After and sends it again. Times are from the first request to the prediction. The exit code is 1 if a prediction
@@ -88,18 +88,18 @@ def load(server: ServerProcess, expected: dict[Path, dict[str, float]], args: ar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("model", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--predictions", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=15.0)
     args = parser.parse_args()
-    recognizer = Recognizer.load(args.run)
+    recognizer = Recognizer.load(args.model)
     expected = {clip: recognizer.predict_clip(clip).probabilities for clip in args.clips}
     with tempfile.TemporaryDirectory(prefix="serve-load-") as name:
         temporary = Path(name) / "tmp"
         temporary.mkdir()
-        server = ServerProcess(args.run, "--state-dir", str(Path(name) / "work"), temporary=temporary)
+        server = ServerProcess(args.model, "--state-dir", str(Path(name) / "work"), temporary=temporary)
         try:
             with httpx.Client(timeout=120) as client:
                 for clip in args.clips[

@@ -1,6 +1,6 @@
 """Time to teach classes to a served model over the HTTP API, as the page does.
 
-    python benchmarks/teaching_time.py RUN CLASSES [--classes 5] [--clips 5]
+    python benchmarks/teaching_time.py MODEL CLASSES [--classes 5] [--clips 5]
 
 CLASSES is a folder with one folder of clips for each new class. Starts `avcil serve`, teaches the classes one after
 another and waits for each. The seconds include upload, decoding, encoding and learning. Run it on a quiet machine.
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--classes", type=int, default=5)
     parser.add_argument("--clips", type=int, default=5)
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="teaching-time-") as name:
         temporary = Path(name) / "tmp"
         temporary.mkdir()
-        server = ServerProcess(arguments.run, "--state-dir", str(Path(name) / "work"), temporary=temporary)
+        server = ServerProcess(arguments.model, "--state-dir", str(Path(name) / "work"), temporary=temporary)
         try:
             with httpx.Client(base_url=server.url, timeout=600) as client:
                 for folder in folders:

@@ -49,8 +49,8 @@ def test_parsed_options_have_the_original_class():
 @pytest.mark.parametrize(
     ("command", "usage"),
     [
-        ("predict", "RUN CLIPS ..."),
-        ("learn", "RUN [CLIPS ...]"),
+        ("predict", "MODEL CLIPS ..."),
+        ("learn", "MODEL [CLIPS ...]"),
         ("import-features", "[SOURCE]"),
         ("benchmark show", "NAME"),
         ("benchmark list", "[NAME]"),

@@ -87,9 +87,9 @@ def test_repeated_list_option_with_another_name():
 
 def test_lists_and_switches(tmp_path):
     """Lists are several values, true and false are switches, and arguments after -- are positional."""
-    file = toml(tmp_path, 'run = "runs/x"\nclips = ["a.mp4", "b c.mp4"]\njson = true\n')
+    file = toml(tmp_path, 'model = "runs/x"\nclips = ["a.mp4", "b c.mp4"]\njson = true\n')
     args = parse("predict", predict.Args, ["--config", str(file)])
-    assert (args.run, args.clips, args.json) == (Path("runs/x"), (Path("a.mp4"), Path("b c.mp4")), True)
+    assert (args.model, args.clips, args.json) == (Path("runs/x"), (Path("a.mp4"), Path("b c.mp4")), True)
     file = toml(tmp_path, "json = true\n")
     args = parse("predict", predict.Args, ["runs/x", "a.mp4", "--config", str(file), "--no-json"])
     assert not args.json

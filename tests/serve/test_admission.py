@@ -64,11 +64,11 @@ def test_disconnected_client():
     queue = Admission(1, 10)
     held = queue.enter("a")
 
-    async def gone() -> bool:
+    async def is_disconnected() -> bool:
         return True
 
     async def wait() -> None:
-        async with queue.async_slot("b", gone):
+        async with queue.async_slot("b", is_disconnected):
             raise AssertionError("it has no slot")
 
     # In its own thread: Playwright leaves an event loop running in the main thread.

@@ -213,7 +213,7 @@ def test_read_only_server(run, serve_run, new_clips):
 
 def test_page_serves_no_other_files(shared_server):
     """Neither Gradio's file route nor its events read other files."""
-    for path in ("/etc/passwd", str(shared_server.service.run / "config.json"), "../pyproject.toml"):
+    for path in ("/etc/passwd", str(shared_server.service.model / "config.json"), "../pyproject.toml"):
         assert httpx.get(f"{shared_server.url}/gradio_api/file={path}").status_code in (403, 404)
     config = httpx.get(f"{shared_server.url}/config").json()
     for dependency in config["dependencies"]:

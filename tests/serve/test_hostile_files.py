@@ -226,7 +226,7 @@ def test_unneeded_gradio_routes(shared_server):
     assert httpx.get(f"{shared_server.url}/gradio_api/file={uploaded}").content == b"content"
     paths = [
         "/etc/passwd",
-        str(shared_server.service.run / "config.json"),
+        str(shared_server.service.model / "config.json"),
         "../pyproject.toml",
         "http://127.0.0.1:9/",
     ]

@@ -40,7 +40,7 @@ def test_merge_a_model(large_upload_server, other, new_clips, tmp_path):
     assert labels(url) == old
     result = merge(url, content, same_classes="true").json()
     assert result["classes"] == [*old, "rook"]
-    expected = Recognizer.load(large_upload_server.service.run)
+    expected = Recognizer.load(large_upload_server.service.model)
     expected.merge(other, same_classes=True)
     features = expected.reader.features(new_clips(1)[3])
     assert large_upload_server.service.recognizer.predict_clip(features) == expected.predict_clip(features)

@@ -19,7 +19,7 @@ class Args:
     """Export a model to ONNX. Inputs are a clip's features, outputs are class probabilities. The file is compared
     with the model in ONNX Runtime before it is written. Needs the extra [export]."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     out: Path
     """The file to write, ending in .onnx, or a folder for model.onnx."""
@@ -40,8 +40,8 @@ def run(args: Args) -> None:
         from avcil.methods.registry import load_method
 
         load_method(str(args.method_file))
-    recognizer = Recognizer.load(args.run)
-    store, reason = store_of_run(args.run)
+    recognizer = Recognizer.load(args.model)
+    store, reason = store_of_run(args.model)
     done = recognizer.export_onnx(args.out, modality=args.modality, store=store)
     _print(done, len(recognizer.classes_))
     has_both = {"audio", "visual"} <= done.inputs.keys()

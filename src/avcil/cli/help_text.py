@@ -71,7 +71,7 @@ def _argument(field: dataclasses.Field[Any], hint: Any, text: str) -> Any:
 
 
 def _positional_metavar(name: str, hint: Any, *, optional: bool) -> str:
-    """The name of the field instead of its type, such as RUN.
+    """The name of the field instead of its type, such as MODEL.
 
     >>> _positional_metavar("clips", tuple[Path, ...], optional=True)
     '[CLIPS ...]'

@@ -25,7 +25,7 @@ class Args:
     """Add classes to a saved model from folders of clips. The old model stays in place until the new one is
     complete."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Folders CLASS/clip.mp4, folders of such folders, or one clip list (.csv: its train clips are learned, its
@@ -44,7 +44,7 @@ class Args:
 
     def __post_init__(self) -> None:
         if not self.clips and not self.background:
-            raise InputError("give clips to learn: avcil learn RUN FOLDER..., or --background FOLDER")
+            raise InputError("give clips to learn: avcil learn MODEL FOLDER..., or --background FOLDER")
         if not 0 <= self.held_out < 1:
             raise InputError(f"--held-out must be at least 0 and below 1; not {self.held_out}")
         renaming(self.rename, where="--rename")
@@ -60,8 +60,8 @@ def run(args: Args) -> None:
     from avcil.utils.files import folder_lock
     from avcil.utils.progress import PhaseProgress
 
-    recognizer = Recognizer.load(args.run)
-    folder = model_folder(args.run) if args.out is None else args.out
+    recognizer = Recognizer.load(args.model)
+    folder = model_folder(args.model) if args.out is None else args.out
     clips, labels, held_out = _clips(args) if args.clips else ([], [], None)
     labels = _renamed(labels, args, recognizer.classes_)
     background = list(media_files(args.background))
@@ -71,7 +71,7 @@ def run(args: Args) -> None:
                 recognizer,
                 clips,
                 labels,
-                old=clips_of_run(args.run, recognizer.snapshot()),
+                old=clips_of_run(args.model, recognizer.snapshot()),
                 held_out=held_out,
                 fraction=args.held_out,
                 progress=PhaseProgress(),

@@ -26,7 +26,7 @@ class Args(RejectionOptions):
     """Predict the class of each clip, or a timeline of events for long videos. The exit code is 2 if a file could
     not be predicted; the other files are predicted."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     clips: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Media files, folders, or glob patterns in quotes."""
@@ -55,11 +55,11 @@ class Args(RejectionOptions):
         if self.top < 1:
             raise InputError(f"--top must be 1 or more; not {self.top}")
         if not self.clips:
-            raise InputError("give at least one clip: avcil predict RUN CLIP...")
+            raise InputError("give at least one clip: avcil predict MODEL CLIP...")
         if self.json and self.format not in (None, "json"):
             raise InputError(f"--json and --format {self.format} contradict each other; give one of them")
         if self.hop and not self.window:
-            raise InputError("--hop needs --window: avcil predict RUN VIDEO --window 2s --hop 0.5s")
+            raise InputError("--hop needs --window: avcil predict MODEL VIDEO --window 2s --hop 0.5s")
         if self.window and self.explain:
             raise InputError("--explain is for clips and --window for timelines; give one of them")
         if self.out and not self.format and self.out.suffix.lower() not in _SUFFIXES:
@@ -101,7 +101,7 @@ def run(args: Args) -> int:
         from avcil.methods.registry import load_method
 
         load_method(str(args.method_file))
-    recognizer = Recognizer.load(args.run)
+    recognizer = Recognizer.load(args.model)
     recognizer.set_rejection(args.rejection())
     paths, failed = _paths(args)
     predict = _predict_timelines if args.window else _predict_clips

@@ -14,10 +14,10 @@ from avcil.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Args(RejectionOptions):
-    """Serve a model as a web page and an HTTP API that predict clips, add classes and undo updates. The given run
-    is never changed."""
+    """Serve a model as a web page and an HTTP API that predict clips, add classes and undo updates. MODEL itself
+    never changes."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional]
     """A finished run directory, or a model folder."""
     host: str = "127.0.0.1"
     """Address to listen on. With an address that is not local, other machines can connect: set a password."""
@@ -26,7 +26,7 @@ class Args(RejectionOptions):
     port: int = 7860
     """Port to listen on. 0 selects a free port."""
     state_dir: Path | None = None
-    """Folder for changes of the model. Default: RUN.taught beside the run."""
+    """Folder for changes of the model. Default: MODEL.taught."""
     max_upload: str = "200MB"
     """Maximum size of one upload."""
     max_seconds: float = 120.0
@@ -79,7 +79,7 @@ def run(args: Args) -> None:
             f"avcil serve needs the package {error.name}: pip install 'avcil[serve]', then run the command again"
         ) from None
     serve(
-        args.run,
+        args.model,
         host=args.host,
         port=args.port,
         state_dir=args.state_dir,

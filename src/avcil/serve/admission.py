@@ -89,12 +89,14 @@ class Admission:
             self.leave(ticket)
 
     @asynccontextmanager
-    async def async_slot(self, client: str, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    async def async_slot(
+        self, client: str, is_disconnected: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[None]:
         """Wait for a slot in a coroutine.
 
         Args:
             client: Name of the client.
-            gone: Returns whether the client has disconnected; then it leaves the queue.
+            is_disconnected: Returns whether the client has disconnected; then it leaves the queue.
 
         Raises:
             BusyError: The queue is full.
@@ -104,7 +106,7 @@ class Admission:
         try:
             turn = asyncio.wrap_future(ticket.turn)
             while not (await asyncio.wait({turn}, timeout=_POLL_SECONDS))[0]:
-                if await gone():
+                if await is_disconnected():
                     turn.cancel()
                     raise ConnectionAbortedError("the client disconnected")
             turn.result()

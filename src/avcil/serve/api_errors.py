@@ -93,7 +93,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     @app.exception_handler(ConnectionAbortedError)
-    def gone(request: Request, error: Exception) -> JSONResponse:
+    def client_disconnected(request: Request, error: Exception) -> JSONResponse:
         return error_response(400, "cut_off", "the upload is incomplete")
 
     @app.exception_handler(Exception)

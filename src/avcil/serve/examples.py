@@ -34,7 +34,7 @@ class Examples:
         """A frame as a data URI for each class that has one."""
         with self._lock:
             if self._frames is None:
-                clips = _first_of_each(_run_clips(self.service.run), "train")[:MAX_FRAMES]
+                clips = _first_of_each(_run_clips(self.service.model), "train")[:MAX_FRAMES]
                 self._frames = {clip.label: uri for clip in clips if (uri := self._frame_uri(clip))}
         updates, found = self.service.state_directory.updates, {}
         for label, update in learned_classes(updates):
@@ -53,7 +53,7 @@ class Examples:
         known, updates = self.service.recognizer.classes_, self.service.state_directory.updates
         clips = [
             replace(clip, label=label)
-            for clip in _first_of_each(_run_clips(self.service.run), "test")
+            for clip in _first_of_each(_run_clips(self.service.model), "test")
             if (label := current_label(clip.label, updates)) in known and label is not None
         ]
         shown: list[tuple[np.ndarray, StoredClip]] = []

@@ -117,7 +117,7 @@ def _upload_limits(limits: ServeLimits) -> UploadLimits:
 
 
 def serve(
-    run: Path,
+    model: Path,
     *,
     host: str,
     port: int,
@@ -128,10 +128,10 @@ def serve(
     password: str | None = None,
     rejection: Rejection | None = None,
 ) -> None:
-    """Serve a run until stopped; InputError if the run cannot be loaded or the address not be used."""
+    """Serve a model until stopped; InputError if it cannot be loaded, or the address cannot be used."""
     with temporary_folder() as cache, closing(_listen(host, port)) as listening:
-        os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page; gone with the server
-        service = Service(run, state_dir=state_dir, limits=limits, read_only=read_only, rejection=rejection)
+        os.environ["GRADIO_TEMP_DIR"] = cache  # uploads of the page, removed when the server stops
+        service = Service(model, state_dir=state_dir, limits=limits, read_only=read_only, rejection=rejection)
         try:
             app = make_app(service, names=names if names or is_loopback(host) else None, password=password)
             _announce(service, host, listening.getsockname()[1])
@@ -168,11 +168,11 @@ def _listen(host: str, port: int) -> socket.socket:
 def _announce(service: Service, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(
-        f"Serving {service.run} ({len(service.recognizer.classes_)} classes) at http://{shown}:{port}",
+        f"Serving {service.model} ({len(service.recognizer.classes_)} classes) at http://{shown}:{port}",
         flush=True,
     )
     print(
-        f"Changes of the model are saved in {service.state_directory.folder}; the run does not change. "
+        f"Changes of the model are saved in {service.state_directory.folder}; the given model does not change. "
         "Stop with Ctrl-C.",
         flush=True,
     )

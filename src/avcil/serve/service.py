@@ -43,23 +43,23 @@ class Service:
 
     def __init__(
         self,
-        run: Path,
+        model: Path,
         *,
         state_dir: Path | None = None,
         limits: ServeLimits | None = None,
         read_only: bool = False,
         rejection: Rejection | None = None,
     ) -> None:
-        base = model_folder(Path(run))
-        self.run, self.limits, self.read_only = Path(run), limits or ServeLimits(), read_only
-        self.state_directory = StateDirectory(state_dir or default_state_dir(self.run), base)
+        base = model_folder(Path(model))
+        self.model, self.limits, self.read_only = Path(model), limits or ServeLimits(), read_only
+        self.state_directory = StateDirectory(state_dir or default_state_dir(self.model), base)
         try:
             self.recognizer = Recognizer.load(self.state_directory.model())
             _ = self.recognizer.reader  # raises an error now if the encoders cannot be built
             if rejection is not None:
                 self.recognizer.set_rejection(rejection)
             original = Recognizer.load(base) if self.state_directory.updates else self.recognizer
-            self.held_out = clips_of_run(self.run, original.snapshot())
+            self.held_out = clips_of_run(self.model, original.snapshot())
         except BaseException:
             self.state_directory.close()
             raise

@@ -1,4 +1,4 @@
-"""The state directory of a served model, with all its changes. The given run is never written to.
+"""The state directory of a served model, with all its changes. Nothing is written to the folder that the user gave.
 
     state.json       the entries (state_entries.py) of all changes in order, as "updates"; writing an entry commits it
     updates/K/model  the model folder after entry K
@@ -37,10 +37,10 @@ _MAX_UNDO = 10
 """Number of changes that can be undone; the models of older entries are removed."""
 
 
-def default_state_dir(run: Path) -> Path:
-    """The folder RUN.taught beside the run."""
-    run = run.absolute()
-    return run.with_name(f"{run.name}.taught")
+def default_state_dir(model: Path) -> Path:
+    """The folder MODEL.taught beside the run directory or model folder."""
+    model = model.absolute()
+    return model.with_name(f"{model.name}.taught")
 
 
 class StateDirectory:

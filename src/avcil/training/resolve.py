@@ -137,13 +137,13 @@ def reason_against(method: Method, spec: StreamSpec) -> str:
 
 def _reason_against(method: Method, kind: StreamType) -> str:
     if kind.removes_classes and not isinstance(method, ClosedFormMethod):
-        return "it cannot forget a class"
+        return "only closed-form methods can forget a class"
     if kind.gives_removed_clips and not (isinstance(method, ClosedFormMethod) and method.forgets_clips):
-        return "it cannot forget single clips. Use --stream class-removal,forget=name"
+        return "forgetting single clips is not supported. Use --stream class-removal,forget=name"
     if kind.repeats_classes and not method.learns_known_classes:
-        return "it needs new classes in each task, and no clips of earlier ones"
+        return "the loss allows only clips of new classes in each task"
     if kind.one_pass and isinstance(method, GradientMethod) and method.trains_from_scratch:
-        return "it trains on clips of earlier tasks again, and the stream allows one pass"
+        return "training again on clips of earlier tasks is not allowed"
     return ""
 
 

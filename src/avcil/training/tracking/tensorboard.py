@@ -67,7 +67,7 @@ class TensorBoard(Tracker):
         os.fsync(self._file.fileno())
         os.replace(self._part, self._folder / f"{NAME}.{time.time_ns()}.avcil")
         for file in self._old:
-            # A running TensorBoard does not proceed if the file that it reads is gone; after an empty file it does.
+            # A running TensorBoard does not proceed if the file that it reads is removed; after an empty file it does.
             if file.stat().st_size:
                 os.truncate(file, 0)
             else:
