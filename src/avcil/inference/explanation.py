@@ -2,8 +2,8 @@
 
 F frames of H x W pixels, T time slices, S = h x w spatial tokens. Contributions are defined in `contributions.py`.
 
-For networks with attention, the map is the attention. For other models it is the sensitivity: the fraction of each
-token x_ts in sum |x_ts . d margin / d x_ts|, where the margin is the score of the predicted class minus that of the
+For networks with attention, the map is the attention. For other models it is the sensitivity |x_ts . d margin / d x_ts|
+of each token x_ts, divided by the sum over all tokens. The margin is the score of the predicted class minus that of the
 second one.
 """
 
@@ -214,7 +214,7 @@ def _maps(
 def _sensitivity(
     model: Model, audio: Tensor | None, visual: Tensor, pair: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spatial (T, S) and temporal (T,): fractions of |x_ts . d margin / d x_ts|."""
+    """Sensitivity |x_ts . d margin / d x_ts|: spatial (T, S), each slice divided by its sum, and temporal (T,)."""
     with torch.inference_mode(False), torch.enable_grad():
         tokens = visual.clone().requires_grad_()
         scores = model.scores(None if audio is None else audio.clone(), tokens)[0]
