@@ -212,10 +212,12 @@ class Blade(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def p_values(self, X: Any) -> np.ndarray:
-        """p-values (n,) of samples X (n, M): the fraction of learned samples that are at least as far from all classes.
+        """p-values (n,) of samples X (n, M): (1 + a) / (1 + k).
 
-        The distance is relative to that from the mean of all samples (`closed_form.discriminant.relative_distance`).
-        Small values indicate an unknown class. All p-values are 1 if no class has two samples.
+        a of the k samples of the calibration sample have a nonconformity score at least as large as the sample. The
+        score is the distance to the nearest class mean minus the distance to the mean of all samples
+        (`closed_form.discriminant.relative_distance`); scores of the calibration sample are leave-one-out. Small values
+        indicate an unknown class. All p-values are 1 if no class has two samples.
         """
         z = self._scaled(X)
         p_values = self._solution.head.p_values(z)
