@@ -22,7 +22,7 @@ from avcil.closed_form import block_ridge
 from avcil.closed_form.block_ridge import prior_penalties, select_penalties
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant
-from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_share
+from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_weight
 from avcil.closed_form.mean_variance import mean_variance, variance_share
 from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 from avcil.methods._prior_psi import PRIOR_PSI
@@ -69,7 +69,7 @@ def accuracy(
     fitted = [group_discriminant(moments, shares, group, rules) for group in groups]
     parts = [discriminant for discriminant, _ in fitted]
     predictions = [
-        PredictionDiscriminant(part) if rules.predictions and prediction_share(part.counts) > 0 else None
+        PredictionDiscriminant(part) if rules.predictions and prediction_weight(part.counts) > 0 else None
         for part in parts
     ]
     result = DiscriminantSum(parts, predictions)
@@ -88,10 +88,10 @@ def group_discriminant(
     own = moments.part(columns)
     standard = own.standardized(sizes=sizes)
     centers = prior_penalties(standard.moments, sizes) if rules.dimensions else [own.total] * len(sizes)
-    share = block_ridge.GCV_SHARE if rules.scale_free else 1.0
+    share = block_ridge.GCV_WEIGHT if rules.scale_free else 1.0
     with (
         patch.object(block_ridge, "prior_penalties", lambda *_: centers),
-        patch.object(block_ridge, "GCV_SHARE", share),
+        patch.object(block_ridge, "GCV_WEIGHT", share),
     ):
         penalties = select_penalties(standard.moments, sizes) if rules.search else centers
     reduced = rules.typical and own.total == own.classes

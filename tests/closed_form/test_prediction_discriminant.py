@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avcil.closed_form.discriminant import Discriminant
-from avcil.closed_form.discriminant_sum import DiscriminantSum, mean_square_score, prediction_share
+from avcil.closed_form.discriminant_sum import DiscriminantSum, mean_square_score, prediction_weight
 from avcil.closed_form.moments import Moments
 from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 
@@ -116,7 +116,7 @@ def test_leave_one_out_predictions_are_exact(row):
 def test_without_predictions_the_class_means_decide():
     """If predictions say nothing, and with one clip per class, the scores are those of class means."""
     features, labels = gaussian_classes(1, 6, distance=1)
-    assert prediction_share(torch.ones(4)) == 0
+    assert prediction_weight(torch.ones(4)) == 0
     means = Discriminant(moments_of(features, labels, 4), torch.full((6,), 5.0))
     for predictions in (None, PredictionDiscriminant(means)):
         found = DiscriminantSum([means], [predictions])
@@ -131,5 +131,5 @@ def test_predictions_near_chance_are_not_scaled_up():
     predictions = PredictionDiscriminant(means)
     predictions.weight, predictions.bias = 1e-9 * predictions.weight, 1e-9 * predictions.bias
     found = DiscriminantSum([means], [predictions])
-    share = prediction_share(means.counts)
+    share = prediction_weight(means.counts)
     torch.testing.assert_close(found.weight, (1 - share) * means.weight, rtol=1e-5, atol=1e-5)

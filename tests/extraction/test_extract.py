@@ -200,7 +200,7 @@ def test_changed_label_of_a_stored_clip(tmp_path):
     """A clip list with another label than the store is an error."""
     go(tmp_path, clips_of("1", "2"))
     with pytest.raises(
-        InputError, match=r"clip '2' is stored in .* with label 'b', but the clip list now says 'a'"
+        InputError, match=r"clip '2' is stored in .* with label 'b', but the clip list has 'a'"
     ):
         go(tmp_path, clips_of("2"))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from avcil.closed_form.discriminant import Discriminant
-from avcil.closed_form.discriminant_sum import prediction_share
+from avcil.closed_form.discriminant_sum import prediction_weight
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
 from avcil.errors import InputError
@@ -152,7 +152,7 @@ def test_scores_are_the_sum_over_modalities(clips):
             weight = model.heads[BOTH].weight[columns].flatten()
             factors = torch.linalg.lstsq(basis, weight).solution
             torch.testing.assert_close(basis @ factors, weight)
-            share = prediction_share(means.counts)
+            share = prediction_weight(means.counts)
             assert float(factors[0]) == pytest.approx(1 - share)
             ratios.append(float(factors[1]) / share)
         assert ratios[0] == pytest.approx(ratios[1])

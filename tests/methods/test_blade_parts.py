@@ -108,15 +108,15 @@ def test_contributions_of_encoders_add_up(learned):
         "visual": (EncoderPart(name="look", start=0, stop=1), EncoderPart(name="blur", start=1, stop=4)),
     }
     model = learned.solve()
-    shares = model.part_shares(audio, visual, (0, 1), parts)
-    of_modality = model.margin_shares(audio, visual, (0, 1))
+    shares = model.encoder_margin_contributions(audio, visual, (0, 1), parts)
+    of_modality = model.margin_contributions(audio, visual, (0, 1))
     for modality, result in shares.items():
         assert sum(result.values()) == pytest.approx(of_modality[modality], abs=1e-6)
     scores = model.scores(audio, visual)[0]
     assert sum(of_modality.values()) == pytest.approx(float(scores[0] - scores[1]), abs=1e-6)
     informative = shares["audio"]["voice"] + shares["visual"]["look"]
     assert informative > 5 * abs(shares["audio"]["noise"] + shares["visual"]["blur"])
-    only = model.part_shares(None, visual, (0, 1), {"visual": parts["visual"]})
+    only = model.encoder_margin_contributions(None, visual, (0, 1), {"visual": parts["visual"]})
     assert set(only) == {"visual"}
 
 
@@ -128,6 +128,6 @@ def test_equal_encoder_names_in_both_modalities(learned):
         "visual": (EncoderPart(name="same", start=0, stop=4),),
     }
     model = learned.solve()
-    shares = model.part_shares(audio, visual, (0, 1), parts)
-    expected = model.margin_shares(audio, visual, (0, 1))
+    shares = model.encoder_margin_contributions(audio, visual, (0, 1), parts)
+    expected = model.margin_contributions(audio, visual, (0, 1))
     assert shares == {name: {"same": pytest.approx(expected[name])} for name in ("audio", "visual")}

@@ -127,7 +127,7 @@ def test_failing_tracker(moment, undisturbed, store, tmp_path, monkeypatch, caps
         patch.setattr(TensorBoard, moment, fail)
         train(config(store, tmp_path / "run"))
     err = capsys.readouterr().err
-    assert err.count("avcil: tracking by tensorboard failed, the run goes on without it (OSError: ") == 1
+    assert err.count("avcil: tracking by tensorboard failed; the run continues without it (OSError: ") == 1
     assert "run the same command again" in err
     assert "Traceback" not in err
     assert len(calls) == (5 if moment == "add" else 1)

@@ -18,7 +18,7 @@ from avcil.closed_form.calibration import Calibration
 from avcil.closed_form.calibration_sample import CalibrationSample
 from avcil.closed_form.class_moments import ClassMoments
 from avcil.closed_form.discriminant import Discriminant, nonconformity, relative_distance
-from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_share
+from avcil.closed_form.discriminant_sum import DiscriminantSum, prediction_weight
 from avcil.closed_form.head import ClosedFormHead, HistogramUnknownTest, RelativeDistance, UnknownTest
 from avcil.closed_form.mean_variance import mean_variance
 from avcil.closed_form.moments import counts_without
@@ -186,7 +186,7 @@ class BlockDiscriminant:
             torch.tensor(penalties, dtype=torch.float64).repeat_interleave(widths),
             torch.tensor(psi, dtype=torch.float64).repeat_interleave(widths),
         )
-        used = predictions and prediction_share(means.counts) > 0
+        used = predictions and prediction_weight(means.counts) > 0
         return cls(
             columns=torch.arange(moments.width) if columns is None else columns,
             mean=standard.mean,

@@ -8,8 +8,8 @@ N clips, M features in blocks b = 1..B, C classes, Lambda the diagonal matrix of
     T(Lambda) = tr(H P H^T) = M - tr(Lambda P)
     GCV(Lambda) = (E / N) / (1 - T / N)^2
 
-GCV is the mean square error of leave-one-out predictions if each clip has the mean leverage t = T / N; these are
-L = (H Theta - t Y) / (1 - t). A classifier does not depend on the scale of predictions, so their error with the best
+GCV is the mean square error of the leave-one-out predictions L = (H Theta - t Y) / (1 - t), in which each clip has the
+mean leverage t = T / N. A classifier does not depend on the scale of the predictions, so their error with the best
 common scale is also used:
 
     min over s of |Y - s L|^2 / |Y|^2 = 1 - <Y, L>^2 / (|Y|^2 |L|^2)
@@ -52,7 +52,7 @@ _PRIOR_DIMENSIONS = 20.0
 """Effective dimensions of a block whose prior penalty is N; chosen on validation clips (docs/log.md)."""
 _PRIOR_DEVIATION = 3.0
 """Standard deviation of the log penalty under the prior; chosen on validation clips (docs/log.md)."""
-GCV_SHARE = 0.1
+GCV_WEIGHT = 0.1
 """Weight of log GCV in the selection of penalties; chosen on validation clips (docs/log.md)."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
@@ -209,8 +209,8 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         if weight <= 0:
             return prior, slope
         errors = ridge_errors(moments, sizes, logs.tolist(), intercept=True, root=root, exact=exact)
-        value = GCV_SHARE * errors.log_gcv + (1 - GCV_SHARE) * errors.log_scaled
-        slopes = GCV_SHARE * errors.log_gcv_slopes + (1 - GCV_SHARE) * errors.log_scaled_slopes
+        value = GCV_WEIGHT * errors.log_gcv + (1 - GCV_WEIGHT) * errors.log_scaled
+        slopes = GCV_WEIGHT * errors.log_gcv_slopes + (1 - GCV_WEIGHT) * errors.log_scaled_slopes
         return weight * value + prior, weight * slopes + slope
 
     tolerance = TOLERANCE * max(weight, 1.0)

@@ -95,10 +95,10 @@ class ClassGaussians:
         """Restore what `tensors` returned; InputError if it is invalid or does not have P features."""
         lengths = {tuple(tensor.shape[:1]) for tensor in tensors.values()}
         if len(lengths) != 1 or lengths == {()}:
-            raise InputError("the saved statistics of the classes do not fit each other")
+            raise InputError("the saved statistics are of different numbers of classes")
         self.moments = []
         for number in range(*lengths.pop()):
             self.add_classes(1)
             self.moments[-1].load({name: tensor[number] for name, tensor in tensors.items()})
         if any(moments.classes != 1 for moments in self.moments):
-            raise InputError("the saved statistics have several classes in the place of one")
+            raise InputError("the saved statistics of a class contain several classes")

@@ -8,8 +8,8 @@ classes and N clips of a modality,
 
     h = g / (1 + g),   g = (1 - C / N)^2
 
-Predictions are more accurate with many clips per class. Leave-one-out predictions say less with few clips: h is 0 with
-one clip per class, and approaches 1 / 2.
+Leave-one-out predictions are more accurate with more clips per class, so their weight h is 0 with one clip per class
+and approaches 1 / 2.
 
 The sum over modalities is the discriminant analysis of features whose modalities are independent given the class: the
 within-class scatter is block diagonal, and squared distances add up. Correlations between modalities would be estimated
@@ -34,12 +34,12 @@ _MAX_RATIO = 100.0
 and the scores would depend on rounding."""
 
 
-def prediction_share(counts: Tensor) -> float:
+def prediction_weight(counts: Tensor) -> float:
     """h, from the number of clips of each class (C,).
 
-    >>> prediction_share(torch.tensor([1.0, 1.0]))
+    >>> prediction_weight(torch.tensor([1.0, 1.0]))
     0.0
-    >>> prediction_share(torch.tensor([2.0, 2.0]))
+    >>> prediction_weight(torch.tensor([2.0, 2.0]))
     0.2
     """
     clips, classes = float(counts.sum()), float((counts > 0).sum())
@@ -105,7 +105,7 @@ class DiscriminantSum:
         return torch.stack(found).sum(dim=0)
 
     def gap_and_variance(self) -> tuple[float, float]:
-        """See `Discriminant.gap_and_variance`; both add up."""
+        """The sums over the parts of `Discriminant.gap_and_variance`."""
         weights = self._split(self.weight.T)
         found = [part.gap_and_variance(weight.T) for part, weight in zip(self.parts, weights, strict=True)]
         gaps, variances = zip(*found, strict=True)
@@ -124,7 +124,7 @@ class DiscriminantSum:
             return [(1.0, 0.0)] * len(self.parts)
         ratio = min(math.sqrt(means / predicted), _MAX_RATIO)
         shares = [
-            prediction_share(part.counts) if own else 0.0
+            prediction_weight(part.counts) if own else 0.0
             for part, own in zip(self.parts, self.predictions, strict=True)
         ]
         return [(1 - share, share * ratio) for share in shares]

@@ -1,4 +1,4 @@
-"""From the features of a clip to the vector of the statistics: pooling, standardization, random features.
+"""The vector of a clip from which statistics are computed: pooling, standardization, random features.
 
 B clips, T time slices, S spatial tokens, audio width Da, visual width Dv, pooled width P, M features:
 

@@ -1,7 +1,7 @@
 """Which clips a closed-form method has learned: a hash of each clip's pooled vector, and its class.
 
-n clips, M features. Sums over clips cannot tell whether a clip is part of them. The hashes can, so that no clip is
-learned twice, and only learned clips are forgotten. Equal vectors have equal hashes; features that another processor
+n clips, M features. Sums over clips do not show whether a clip is part of them. With the hashes, no clip
+is learned twice, and only learned clips are forgotten. Equal vectors have equal hashes; features that another processor
 computes can differ by rounding, and then have other hashes.
 """
 

@@ -83,7 +83,7 @@ class LinearModel(EmbeddedModel):
         first, second = found
         return {first: found[first] & ~found[second], second: found[second] & ~found[first]}
 
-    def margin_shares(
+    def margin_contributions(
         self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
     ) -> dict[str, float]:
         """Contributions of "audio", "visual" and the "bias" term to a margin, for one clip.
@@ -101,10 +101,10 @@ class LinearModel(EmbeddedModel):
         used = {name: columns[torch.isin(columns, head.columns)] for name, columns in parts.items()}
         if len(head.columns) != sum(map(len, used.values())):
             return {}
-        shares = {name: float(terms[columns].sum()) for name, columns in used.items() if len(columns)}
-        return shares | {"bias": head.inverse_temperature * float(head.bias[pair[0]] - head.bias[pair[1]])}
+        values = {name: float(terms[columns].sum()) for name, columns in used.items() if len(columns)}
+        return values | {"bias": head.inverse_temperature * float(head.bias[pair[0]] - head.bias[pair[1]])}
 
-    def part_shares(
+    def encoder_margin_contributions(
         self,
         audio: Tensor | None,
         visual: Tensor | None,
@@ -120,27 +120,27 @@ class LinearModel(EmbeddedModel):
             parts: The encoders, by modality.
 
         Returns:
-            Values by modality and encoder; their sum for a modality is its value in `margin_shares`. Empty if features
-            mix several encoders.
+            Values by modality and encoder; their sum for a modality is its value in `margin_contributions`. Empty if
+            features mix several encoders.
         """
         if any(block.config.activation != "none" for block, _ in self.embedding.blocks):
             return {}
         _, terms = self._margin_terms(audio, visual, pair)
-        shares = {modality: {part.name: 0.0 for part in encoders} for modality, encoders in parts.items()}
+        values = {modality: {part.name: 0.0 for part in encoders} for modality, encoders in parts.items()}
         begin = 0
         for block, at in self.embedding.blocks:
             for vector, width in zip(at, block.widths, strict=True):
                 modality = "audio" if vector == 0 and self.modality.has_audio else "visual"
                 terms_of_vector = terms[begin : begin + width]
                 for part in parts.get(modality, ()):
-                    shares[modality][part.name] += float(terms_of_vector[part.start : part.stop].sum())
+                    values[modality][part.name] += float(terms_of_vector[part.start : part.stop].sum())
                 begin += width
-        return shares
+        return values
 
     def _margin_terms(
         self, audio: Tensor | None, visual: Tensor | None, pair: tuple[int, int]
     ) -> tuple[ClosedFormHead, Tensor]:
-        """The head, and the contribution (M,) of each feature to a margin; arguments as for `margin_shares`."""
+        """The head, and the contribution (M,) of each feature to a margin; arguments as for `margin_contributions`."""
         head, features = self._select(audio, visual)
         weight = head.inverse_temperature * (head.weight[:, pair[0]] - head.weight[:, pair[1]])
         terms = torch.zeros(features.shape[1], dtype=torch.float64)

@@ -130,7 +130,7 @@ def _check_unchanged(store: Path, stored: Mapping[str, StoredClip], clips: Seque
                 if now != then:
                     raise InputError(
                         f"clip {clip.clip_id!r} is stored in {store} with {name} {then!r}, but the "
-                        f"clip list now says {now!r}. {OTHER_FOLDER}"
+                        f"clip list has {now!r}. {OTHER_FOLDER}"
                     )
 
 

@@ -90,13 +90,13 @@ def locked_index(folder: Path) -> Iterator[int]:
         raise disk_error(error, path) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _cut_torn_line(descriptor)
+        _remove_incomplete_line(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _cut_torn_line(descriptor: int) -> None:
+def _remove_incomplete_line(descriptor: int) -> None:
     end = size = os.fstat(descriptor).st_size
     while end > 0:
         begin = max(0, end - 65536)

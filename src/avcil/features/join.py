@@ -42,7 +42,7 @@ class JoinReport:
 def join(stores: Sequence[Path], out: Path) -> JoinReport:
     """Copy the clips of several stores into a new one. Interrupted, it continues with the same call.
 
-    The folder name of a store and "/" come before the ids of its clips, so that equal ids stay apart and the stream
+    The folder name of a store and "/" come before the ids of its clips, so that ids are unique and the stream
     `domain-incremental` finds the domain of each clip.
 
     Args:
@@ -61,7 +61,7 @@ def join(stores: Sequence[Path], out: Path) -> JoinReport:
     with FeatureWriter(out, opened[0].manifest) as writer:
         if unknown := sorted(set(writer.done) - expected):
             raise InputError(
-                f"{out} holds {len(unknown)} clips that are in none of the stores, such as {unknown[0]!r}: a store "
+                f"{out} contains {len(unknown)} clips that are in none of the stores, such as {unknown[0]!r}: a store "
                 "has changed, or it was made from other stores. Choose another --out, or delete that folder"
             )
         for name, store in zip(names, opened, strict=True):

@@ -32,8 +32,8 @@ from avcil.utils.progress import Progress
 _DAMAGE = {"missing": "shards missing", NOT_A_FILE: "shards that are links or folders"}
 ACTIONS = {
     "shard": "delete the shard file and run the avcil extract command that made the store again",
-    "foreign": "these files belong to no committed shard; the next avcil extract removes what killed runs left "
-    "and leaves others alone",
+    "foreign": "these files belong to no committed shard; the next avcil extract removes those of killed runs, and "
+    "keeps the others",
     "index": "move the store away and extract into a new folder",
     "not_finite": "check the clips; if they are correct, the encoder is not: extract again with another one",
     "constant": "check the clips: they may be black or silent; remove them from the list, or keep them",

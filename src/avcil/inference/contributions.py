@@ -60,8 +60,8 @@ def contributions(
     parts = {name: state.parts(name) for name in given}
     combined = {name: used for name, used in parts.items() if len(used) > 1}
     if isinstance(state.model, LinearModel):
-        modalities = state.model.margin_shares(audio, visual, pair)
-        encoders = state.model.part_shares(audio, visual, pair, combined) if combined else {}
+        modalities = state.model.margin_contributions(audio, visual, pair)
+        encoders = state.model.encoder_margin_contributions(audio, visual, pair, combined) if combined else {}
         kind: Kind = "additive"
     else:
         modalities = _ablated_modalities(state.model, given, pair)

@@ -130,7 +130,7 @@ def _not_learned_message(problems: Sequence[ClipProblem]) -> str:
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     message = (
         f"{shown}{more}. Nothing was forgotten. Give only clips that were learned, not held-out clips, with the "
-        "classes as which they were learned"
+        "classes that they were learned with"
     )
     if not any(problem.reason == _UNKNOWN for problem in problems):
         return message

@@ -147,7 +147,7 @@ def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
         notes.append(f"{len(tests) - len(complete)} test clips of old classes lack audio or visual features")
     if len(rows) < len(complete):
         notes.append(
-            f"{len(rows)} of {len(complete)} test clips of old classes were evaluated, evenly spaced"
+            f"{len(rows)} of {len(complete)} test clips of old classes, at equal distances in the store, were evaluated"
         )
     if not rows:
         return HeldOut(notes=tuple(notes))

@@ -374,7 +374,7 @@ class Recognizer:
 
         Args:
             clips: The clips.
-            labels: The classes as which they were learned.
+            labels: The classes that they were learned with.
             not_learned: For clips that the model has not recorded as learned: "fail" raises an error, "skip" lists them
                 in the report, "subtract" removes them without this check, for clips whose features differ by rounding
                 because another processor computed them.

@@ -150,7 +150,7 @@ def apply_change(
     entry: ChangeEntry = {**change.entry, "result": result}
     entry = directory.add(entry, lambda folder: saved.save(folder / "model"))
     recognizer.restore(change.state)
-    if entry["kind"] == RENAME:  # the threshold of the class keeps applying to it
+    if entry["kind"] == RENAME:  # the threshold of the class applies to the new name
         recognizer.rejection = recognizer.rejection.renamed({entry["label"]: entry["new_label"]})
     return entry
 

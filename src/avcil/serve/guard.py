@@ -130,7 +130,7 @@ class Guard:
         if scope["method"] == "HEAD":  # handled like GET; the HTTP server omits the body
             scope = {**scope, "method": "GET"}
         try:
-            await self._hand_on(route, scope, body, send, owner)
+            await self._forward(route, scope, body, send, owner)
         finally:
             body.release()
 
@@ -167,7 +167,7 @@ class Guard:
         body.check_length(headers.get("content-length"))
         return body
 
-    async def _hand_on(self, route: Route, scope: Scope, body: LimitedBody, send: Send, owner: str) -> None:
+    async def _forward(self, route: Route, scope: Scope, body: LimitedBody, send: Send, owner: str) -> None:
         if route is JOIN:
             content, session = self.payloads.check_join(await body.read())
             self._own(session, owner)

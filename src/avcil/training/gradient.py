@@ -211,5 +211,5 @@ def _check_finite(losses: dict[str, float], step: int, epoch: int) -> None:
     if not_finite:
         raise AvcilError(
             f"step {step}, epoch {epoch}: the loss is not finite ({', '.join(not_finite)}). "
-            "Lower --learning-rate, or check the features with: avcil extract ... into a new store"
+            "Lower --learning-rate, or check the features: avcil features verify STORE"
         )

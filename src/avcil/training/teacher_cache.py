@@ -31,7 +31,7 @@ class TeacherCache:
     device: torch.device
 
     def put(self, positions: slice, values: Sequence[Tensor]) -> None:
-        """Store the outputs of the clips at `places` of the cache."""
+        """Store the outputs of the clips at `positions` of the cache."""
         for tensor, value in zip(self.tensors, values, strict=True):
             tensor[positions] = value.to(tensor.device)
 

@@ -48,7 +48,7 @@ class Hooks:
     log: Callable[[Epoch], None] = lambda epoch: None
     """Called with the losses and the accuracy of each epoch."""
     save: Callable[[StepProgress], None] = lambda progress: None
-    """Called with the progress from time to time."""
+    """Called with the progress when a checkpoint is due."""
     tick: Callable[[], object] = lambda: None
     """Called after each epoch."""
     progress: StepProgress | None = None

@@ -106,7 +106,7 @@ class Tracking:
                     self._tracker.close(finished=False)
             self._tracker = None
             Progress.write(
-                f"avcil: tracking by {self._name} failed, the run goes on without it ({type(error).__name__}: {error})."
-                " To log what is missing, correct the cause and run the same command again",
+                f"avcil: tracking by {self._name} failed; the run continues without it ({type(error).__name__}: "
+                f"{error}). To log what is missing, correct the cause and run the same command again",
                 file=sys.stderr,
             )

@@ -1,7 +1,7 @@
 """trackio: metrics in a database on this machine, or in a Space of the Hugging Face Hub. `trackio show` displays them.
 
-The environment variables TRACKIO_DIR and TRACKIO_SPACE_ID select the place, TRACKIO_PROJECT the
-project (default: avcil).
+The environment variables TRACKIO_DIR and TRACKIO_SPACE_ID select where metrics are stored, and
+TRACKIO_PROJECT the project (default: avcil).
 """
 
 from __future__ import annotations

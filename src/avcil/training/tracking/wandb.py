@@ -1,6 +1,7 @@
 """Weights & Biases: metrics at its service, or in a folder wandb/ with WANDB_MODE=offline.
 
-The environment variables WANDB_DIR and WANDB_MODE select the place, WANDB_PROJECT the project (default: avcil).
+The environment variables WANDB_DIR and WANDB_MODE select where metrics are stored, and WANDB_PROJECT the
+project (default: avcil).
 """
 
 from __future__ import annotations
