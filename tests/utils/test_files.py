@@ -33,7 +33,12 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(errno.ENOSPC, "no space left"), (errno.EDQUOT, "no space left"), (errno.EROFS, "cannot write")],
+    [
+        (errno.ENOSPC, "no space left on the disk while"),
+        (errno.EDQUOT, "no space left in the disk quota while"),
+        (errno.EFBIG, "the file size limit .* is reached while"),
+        (errno.EROFS, "cannot write"),
+    ],
 )
 def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, message):
     """A full or read-only disk is an error with exit code 2 and advice."""
@@ -46,6 +51,14 @@ def test_disk_errors_have_clear_messages(tmp_path, monkeypatch, number, message)
         files.write_text(tmp_path / "a.txt", "text")
     assert caught.value.exit_code == 2
     assert not any(tmp_path.iterdir())
+
+
+def test_folder_in_the_place_of_a_file_is_an_error(tmp_path):
+    """A mistake of the user, such as --out FOLDER, is not an internal error; the folder is kept."""
+    with pytest.raises(InputError, match="is a folder, but a file is to be written"):
+        files.write_text(tmp_path, "text")
+    assert not any(tmp_path.iterdir())
+    assert not list(tmp_path.parent.glob("*.part"))
 
 
 def test_invalid_json_is_an_error(tmp_path):

@@ -23,8 +23,12 @@ from typing import Any, BinaryIO
 from avcil.errors import InputError, StorageError
 from avcil.utils.input_files import JSON_BYTES, parse_json, read_bytes
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers: the disk or the quota is full, or the file must not grow."""
+_FULL = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "no space left in the disk quota",
+    errno.EFBIG: "the file size limit (ulimit -f, or that of the file system) is reached",
+}
+"""Error numbers and their meaning: the disk or the quota is full, or the file must not grow."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Error numbers: no permission to write."""
 
@@ -52,12 +56,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _check_destination(path: Path) -> None:
-    """Reject a device, pipe or socket: the rename would remove it."""
+    """Reject a folder, and a device, pipe or socket, which the rename would remove."""
     try:
         mode = path.stat().st_mode
     except OSError:  # does not exist yet; any other problem is reported by the write
         return
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder, but a file is to be written. Give the name of a file")
+    if not stat.S_ISREG(mode):
         raise InputError(
             f"{path} is a device, pipe or socket; writing would replace it by a file. Choose another path"
         )
@@ -128,8 +134,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         folder = next((p for p in Path(path).absolute().parents if p.exists()), Path("/"))
         free = shutil.disk_usage(folder).free / 2**20
         return StorageError(
-            f"no space left on the disk while writing {path} ({free:.0f} MiB free). Finished work is kept: free "
-            "some space, or choose another --out, and run the same command again"
+            f"{_FULL[error.errno]} while writing {path} ({free:.0f} MiB free on the disk). Finished work is kept: "
+            "make room, or choose another --out, and run the same command again"
         )
     if error.errno in _REFUSED:
         return StorageError(f"cannot write {path}: {error.strerror}. Choose a writable --out")
