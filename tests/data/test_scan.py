@@ -94,9 +94,12 @@ def test_links(tmp_path):
     make(tmp_path / "c", *numbered("cat", 3))
     (tmp_path / "c" / "cat" / "loop").symlink_to(tmp_path / "c")
     (tmp_path / "c" / "cat" / "dead.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "c" / "owl").symlink_to(tmp_path / "unmounted" / "owl")
     result = scan(tmp_path / "c")
     assert len(result.clips) == 6
-    assert [p.path.name for p in result.problems] == ["dead.mp4", "loop"]
+    assert [p.path.name for p in result.problems] == ["dead.mp4", "loop", "owl"]
+    assert result.problems[-1].reason == "it is a link to a file or folder that does not exist"
+    assert not result.ignored
 
 
 def test_duplicate_files(tmp_path):

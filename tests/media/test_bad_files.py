@@ -43,6 +43,8 @@ def assert_rejected(path, words):
 def test_missing_file_folder_and_empty_file(tmp_path):
     """Each has a message of its own."""
     assert_rejected(tmp_path / "nothing.mp4", "there is no file")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nothing.mp4")
+    assert_rejected(tmp_path / "link.mp4", "is a link to a file that does not exist")
     assert_rejected(tmp_path, "is a folder")
     (tmp_path / "empty.mp4").touch()
     assert_rejected(tmp_path / "empty.mp4", "is empty")

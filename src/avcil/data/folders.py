@@ -64,12 +64,16 @@ def walk(root: Path) -> FolderTree:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
+            path = inside / entry.name
             try:
                 folders = waiting if entry.is_dir() else tree.files
             except OSError as error:
-                tree.unread.append((inside / entry.name, _reason(error, "it cannot be read")))
-            else:
-                folders.append(inside / entry.name)
+                tree.unread.append((path, _reason(error, "it cannot be read")))
+                continue
+            if path.suffix.lower() in MEDIA_SUFFIXES or not entry.is_symlink() or (root / path).exists():
+                folders.append(path)
+            else:  # perhaps a folder of clips; a broken link to a media file is reported when the file is opened
+                tree.unread.append((path, "it is a link to a file or folder that does not exist"))
     tree.files.sort()
     tree.unread.sort()
     return tree

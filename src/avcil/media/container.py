@@ -220,6 +220,8 @@ def _check_file(path: Path) -> None:
     """Raise `MediaError` unless the path is a readable, non-empty regular file."""
     try:
         if not path.exists():
+            if path.is_symlink():
+                raise MediaError(f"{path} is a link to a file that does not exist")
             raise MediaError(f"there is no file {path}")
         if path.is_dir():
             raise MediaError(f"{path} is a folder, not a media file")
