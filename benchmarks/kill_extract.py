@@ -152,7 +152,7 @@ def main() -> None:
     fell = killed(arguments, options.kills, random.Random(options.seed), seconds)
     compare(f"killed {fell} times", out / "killed", whole)
     parts = range(1, options.parts + 1)
-    running = [start(command(options.clips, out / "parts", "--shard", f"{i}/{options.parts}")) for i in parts]
+    running = [start(command(options.clips, out / "parts", "--part", f"{i}/{options.parts}")) for i in parts]
     codes = [process.wait() for process in running]
     if any(codes):
         sys.exit("a part failed")

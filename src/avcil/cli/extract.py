@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Args:
     """Device of the encoders: cpu, cuda, cuda:1, ... Default: a GPU if there is one and the encoder supports it."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Data type of the computation. Default: bfloat16 on a GPU, float32 on a CPU."""
-    shard: str | None = None
+    part: Annotated[str | None, arg(name="shard", aliases=["--part"])] = None  # aliases are shown first
     """I/N, such as 2/4: encode only the I-th of N parts of the list. N commands, on one or several machines, fill
-    one store."""
+    one store. --shard is the former name."""
     ray: str | None = None
     """Run on a Ray cluster: HOST:PORT, auto for the running one on this machine, local to start one. Its nodes
     must have the clips at the same paths. Needs the extra [distributed]."""
@@ -85,7 +85,7 @@ def run(args: Args) -> None:
         device=args.device,
         precision=args.precision,
         audio_tokens=args.audio_tokens,
-        part=args.shard,
+        part=args.part,
         ray=args.ray,
         limits=ReadLimits(seconds=args.clip_seconds, megabytes=args.clip_megabytes),
     )

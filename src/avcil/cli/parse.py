@@ -120,7 +120,7 @@ def _words_of(values: dict[str, Any], source: str, kind: type) -> tuple[list[str
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in hints:
-            raise unknown_name(f"key in {source}", key, hints)
+            raise InputError(f"{source}: {unknown_name('key', key, hints)}")
         given[name] = value
     positional: list[str] = []
     flags: list[str] = []

@@ -36,7 +36,7 @@ _MAX_SEGMENTS = 1024
 _CHANGE = 4
 """Distance in windows over which change is measured."""
 _DURATION_COPIES = 4
-"""Number of copies of the duration, repeated so that it is not swamped by the other features."""
+"""Number of copies of the duration, so that it has enough weight among the other features."""
 
 
 class LogMel(AudioEncoder):

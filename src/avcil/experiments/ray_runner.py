@@ -1,6 +1,6 @@
 """Runs on a Ray cluster: each run is a task, scheduled and retried by Ray.
 
-All nodes must have the run directories and the stores on the same paths. When a node fails, Ray starts its runs again
+All nodes must have the run directories and the stores at the same paths. When a node fails, Ray starts its runs again
 on another node, and they resume from their last checkpoint. Needs the extra `[distributed]`.
 """
 
