@@ -115,7 +115,7 @@ def test_truncated_files_with_most_of_the_clip_are_used(benchmark, place) -> Non
     ave = benchmark("ave-ci", AVE_CLIPS)
     result = scan_benchmark(place("nearly.mkv", f"{FIRST}.mkv"), ave)
     assert [clip.clip_id for clip in result.clips] == [FIRST]
-    assert "the file lasts 8.13 s, but its header says 10.13 s" in result.remarks[0].reason
+    assert "the file lasts 8.13 s, but its header declares 10.13 s" in result.remarks[0].reason
 
 
 def test_truncated_videos(benchmark, place) -> None:

@@ -55,7 +55,7 @@ def test_unknown_length_requires_a_checksum(server, tmp_path):
     """Without length and checksum a truncated file could not be detected."""
     base, behavior = server
     behavior.sends_length = False
-    with pytest.raises(AvcilError, match="does not say how long"):
+    with pytest.raises(AvcilError, match="does not send the length"):
         download(f"{base}/file", tmp_path / "file", retry=QUICK)
     download(f"{base}/file", tmp_path / "file", sha256=SHA256, retry=QUICK)
 

@@ -42,7 +42,7 @@ class VideoName:
     video: str
     """The YouTube id."""
     start: float | None = None
-    """Seconds into the video at which the file begins; None if the name does not say."""
+    """Seconds into the video at which the file begins; None if the name does not contain it."""
     pattern: int = 0
     """Number of the recognized pattern; smaller ones are less likely to be a coincidence."""
 

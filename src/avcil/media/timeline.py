@@ -174,7 +174,7 @@ def _scanned(path: Path, format_name: str, header: Timeline, deadline: Deadline)
             return header
     problems = _jump_problems(scan)
     if known is not None:
-        problems += (f"the file lasts {duration:.2f} s, but its header says {known:.2f} s",)
+        problems += (f"the file lasts {duration:.2f} s, but its header declares {known:.2f} s",)
         if duration < known:  # the declared ends, so that the missing part is reported
             ends = [header.video_end, header.audio_end]
     return Timeline(

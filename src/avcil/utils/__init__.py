@@ -1,1 +1,1 @@
-"""Files, downloads, devices, progress: helpers that know nothing of clips or models."""
+"""Files, downloads, devices, progress: helpers that do not depend on clips or models."""

@@ -135,7 +135,7 @@ class Transfer:
         self.size = total if self.size is None else self.size
         if self.size is None and self.sha256 is None:
             raise AvcilError(
-                f"{self.url}: the server does not say how long the file is, so it cannot be verified"
+                f"{self.url}: the server does not send the length of the file, so it cannot be verified"
             )
         return start
 

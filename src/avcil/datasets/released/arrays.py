@@ -152,7 +152,7 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int, bar: Progress) -> None:
     while chunk := source.read(CHUNK_BYTES):
         size -= len(chunk)
         if size < 0:
-            raise EOFError("an entry is longer than the index of the archive says")
+            raise EOFError("an entry is longer than stated in the index of the archive")
         target.write(chunk)
         bar.update(len(chunk))
 

@@ -69,7 +69,9 @@ class Member:
         header = joined.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             joined.close()
-            raise unreadable(self.name, "its entry is not where the index of the archive says")
+            raise unreadable(
+                self.name, "its entry is not at the position that the index of the archive states"
+            )
         start = self.info.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(header))
         return FileSlice(joined, start, self.info.file_size)
 

@@ -225,7 +225,7 @@ class Machine:
             if self.streaming and target is self.root:
                 if value is not _EMITTED:
                     raise UnsupportedPickle(
-                        f"has for {str(key)[:40]!r} something that is no array of numbers of its own"
+                        f"has no array of numbers for {str(key)[:40]!r}, or the array of another key"
                     )
             elif key in target:
                 raise UnsupportedPickle(f"has the key {str(key)[:40]!r} twice")
