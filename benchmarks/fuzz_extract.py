@@ -83,7 +83,7 @@ def complaints(clips: list[Clip], out: Path, scratch: Path, readers: set[int]) -
     for key, failure in failed.items():
         if not failure.reason or re.match(r"[A-Z]\w+(Error|Exception): ", failure.reason):
             result.append(f"{key}: reason {failure.reason!r}")
-        if "reader of the clip" in failure.reason or "gave up" in failure.reason:
+        if "reader of the clip" in failure.reason or "reading was stopped" in failure.reason:
             result.append(f"crashed or hung: {key}: {failure.reason}")
     left = [str(path) for path in scratch.rglob("*") if path.is_file()]
     result += [f"left on the disk: {path}" for path in left]

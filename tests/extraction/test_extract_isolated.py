@@ -73,7 +73,7 @@ def test_stopped_reader_is_replaced(clips):
     try:
         read_one(clips[0], WANTED, reader=reader)
         os.kill(int(_readers_of(os.getpid())[0]), signal.SIGSTOP)
-        assert read_one(clips[1], WANTED, reader=reader).reason == "gave up after 0.3 s"
+        assert read_one(clips[1], WANTED, reader=reader).reason == "reading was stopped after 0.3 s"
         reader.limits = ReadLimits()
         assert read_one(clips[1], WANTED, reader=reader).frames is not None
     finally:

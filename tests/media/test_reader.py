@@ -139,7 +139,7 @@ def test_number_of_packets_is_limited(clip):
     """A file with a million tiny packets is rejected at the limit."""
     reader = ReaderProcess(ReadLimits(packets=10))
     try:
-        with pytest.raises(MediaError, match="gave up after 10 packets"):
+        with pytest.raises(MediaError, match="reading was stopped after 10 packets"):
             reader.read_clip(clip, frames=4)
     finally:
         reader.close()

@@ -87,7 +87,7 @@ def test_hanging_worker(run, clip):
     service = Service(run, limits=replace(ServeLimits(), decode_seconds=2.0))
     try:
         pids = stop_workers(service, clip)
-        with pytest.raises(Exception, match=r"gave up after 2 s"):
+        with pytest.raises(Exception, match=r"reading was stopped after 2 s"):
             service.predict(clip)
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -102,7 +102,7 @@ def test_too_many_packets(run, clip):
     """The number of packets is limited."""
     service = Service(run, limits=replace(ServeLimits(), decode_packets=12))
     try:
-        with pytest.raises(Exception, match="gave up after 12 packets"):
+        with pytest.raises(Exception, match="reading was stopped after 12 packets"):
             service.predict(clip)
     finally:
         service.close()

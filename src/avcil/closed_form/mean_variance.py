@@ -34,7 +34,7 @@ def variance_share(variances: Tensor, typical_deviation: Tensor | None) -> Tenso
     """min(1, 4 v / tau^2) of each feature: 1 if its deviation is at least half of the typical one.
 
     Features that hardly differ between the clips, such as those of frames that all show the same scene, are unlikely to
-    tell classes apart. The mean share of a block reduces its prior psi.
+    separate classes. The mean share of a block reduces its prior psi.
 
     Args:
         variances: v (M,), over all clips.

@@ -113,11 +113,11 @@ class Deadline:
         self._packets += 1
         if self._max_packets is not None and self._packets > self._max_packets:
             raise MediaError(
-                f"{self.path}: gave up after {self._max_packets} packets; use a shorter segment or file"
+                f"{self.path}: reading was stopped after {self._max_packets} packets; use a shorter segment or file"
             )
         if time.monotonic() > self._end_time:
             raise MediaError(
-                f"{self.path}: gave up after {self.seconds:g} s; give a shorter segment (start, end) "
+                f"{self.path}: reading was stopped after {self.seconds:g} s; give a shorter segment (start, end) "
                 "or more time (timeout, --clip-seconds)"
             )
 

@@ -75,7 +75,7 @@ def read_video_frames(
     Args:
         path: The file.
         requests: Times and sizes of the frames.
-        deadline: When to give up.
+        deadline: Limits of time and packets.
         timeline: Times of the file.
         opened: The newly opened file; it is closed here.
 

@@ -178,7 +178,9 @@ class ReaderProcess:
                     if reply.value is not None:
                         yield unpack(kind, reply.value, reply.arrays)
         except WorkerTimeoutError:
-            raise _LimitExceededError(f"{path}: gave up after {self.limits.seconds:g} s") from None
+            raise _LimitExceededError(
+                f"{path}: reading was stopped after {self.limits.seconds:g} s"
+            ) from None
         except WorkerDiedError as error:
             raise MediaError(f"{path}: the process that reads the clip {error}") from None
 

@@ -7,8 +7,8 @@ from typing import Literal
 from avcil.methods.base import GradientMethod
 
 Validation = Literal["head", "classifier"]
-"""Classifier whose validation accuracy selects the best epoch: the head, or the classifier after the step, as in the
-authors' code. For `nme`, exemplars of the new classes are selected by herding after each epoch."""
+"""Classifier whose validation accuracy selects the best epoch: the head, or the classifier after the step, as in
+AV-CIL's release. For `nme`, exemplars of the new classes are selected by herding after each epoch."""
 
 
 class HerdingMethod(GradientMethod):

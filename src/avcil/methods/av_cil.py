@@ -45,7 +45,7 @@ _HELD_OUT = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class AvCilOptions(SsIlOptions):
-    """Options of AV-CIL; the default weights are those of the authors' code for AVE."""
+    """Options of AV-CIL; the default weights are those of the authors' release for AVE."""
 
     lambda_instance: float = 0.5
     """Weight of the instance-aware similarity; the release has 0.5 for AVE, 0.1 for the other benchmarks. 0: off."""

@@ -28,7 +28,7 @@ Batching = Literal["new", "paired", "mixed", "all"]
 """Composition of a batch: new clips; new clips plus exemplars; both shuffled together; the clips of all steps."""
 ExemplarBatches = Literal["reshuffled", "repeated"]
 """Exemplar batches of an epoch after all exemplars were used: shuffled again, or the same batches in the same order, as
-in the authors' code."""
+in AV-CIL's release."""
 
 
 class Method(ABC):
@@ -80,7 +80,7 @@ class GradientMethod(Method):
 
     @property
     def herding_repeats(self) -> bool:
-        """Whether herding may select a clip repeatedly, as in the authors' code."""
+        """Whether herding may select a clip repeatedly, as in AV-CIL's release."""
         return False
 
     @property

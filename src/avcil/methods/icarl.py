@@ -28,13 +28,13 @@ class IcarlOptions:
     classifier: Literal["nme", "fc"] = "nme"
     """Classifier after a step: the nearest class mean of exemplars (nme), or the head."""
     distillation: DistillationForm = "original"
-    """original: as published, with no gradient for an unchanged model; release: as in the authors' code, which applies
-    the sigmoid twice."""
+    """original: as published, with no gradient for an unchanged model; release: as in AV-CIL's release, which
+    applies the sigmoid twice."""
     herding: Literal["distinct", "release"] = "distinct"
-    """distinct: no exemplar is selected twice; release: as in the authors' code, which may select a clip repeatedly."""
+    """distinct: no exemplar is selected twice; release: as in AV-CIL's release, which may select a clip repeatedly."""
     validation: Validation = "head"
-    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in the authors'
-    code. The latter needs a pass over the training clips after each epoch, to select exemplars of the new classes."""
+    """Classifier for validation after each epoch: the head, or that of the option `classifier`, as in AV-CIL's
+    release. The latter needs a pass over the training clips after each epoch, to select exemplars of new classes."""
 
 
 class Icarl(HerdingMethod):

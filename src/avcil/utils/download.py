@@ -24,12 +24,12 @@ _MAX_WAIT = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """When to retry, and when to give up."""
+    """When to retry a download, and how often."""
 
     stall: float = 30.0
     """Seconds without data after which to reconnect."""
     attempts: int = 5
-    """Consecutive attempts without new data before giving up."""
+    """Maximum number of consecutive attempts without new data."""
     first_wait: float = 1.0
     """Seconds before the second attempt. The wait doubles with each attempt, up to a minute."""
 
