@@ -149,6 +149,22 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
     assert not (tmp_path / "clips.csv").exists()
 
 
+def test_error_in_the_method_of_a_user(avcil, work, tmp_path, capsys):
+    """The message names the line of the user's file, also if PyTorch raised the error."""
+    method = tmp_path / "mine.py"
+    lines = (
+        "from avcil.methods.base import GradientMethod",
+        "class Mine(GradientMethod):",
+        "    name, summary = 'mine', 'a method with a mistake'",
+        "    def loss(self, output, batch, step):",
+        "        return {'sum': (output.logits @ output.feature).sum()}",
+    )
+    method.write_text("\n".join(lines))
+    arguments = [*TRAIN, "--method", method, work / "features", "--out", tmp_path / "run"]
+    assert avcil(*arguments) == 1
+    assert_matches(rf"unexpected RuntimeError in {method}, line 5: .*--debug", error_message(capsys))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -50,3 +50,63 @@ def test_renamed_attribute_is_an_error(old, new, tmp_path):
     file.write_text(OWN_METHOD.replace("NAME", "mine") + f"    {old} = True\n")
     with pytest.raises(InputError, match=f"Mine.{old} is now called {new}"):
         registry.load_method(str(file))
+
+
+GRADIENT_METHOD = """
+from dataclasses import dataclass
+
+from avcil.methods.base import GradientMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    weight: float = 1.0
+
+
+class Mine(GradientMethod):
+    name = "mine"
+    summary = "a method of a user's own"
+    Options = Options
+    rehearsal = "random"
+    batching = "mixed"
+    uses_teacher = True
+    modalities = ("audio-visual", "visual")
+
+    def loss(self, output, batch, step):
+        return {"zero": 0 * output.logits.sum()}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "message"),
+    [
+        ('rehearsal = "random"', 'rehearsal = "rnadom"', "Mine.rehearsal must be one of .*; not 'rnadom'"),
+        ('batching = "mixed"', 'batching = "pair"', "Mine.batching must be one of 'new', .*; not 'pair'"),
+        ("uses_teacher = True", 'uses_teacher = "no"', "Mine.uses_teacher must be one of False, True; not 'no'"),
+        ("uses_teacher = True", 'classifier = "means"', "Mine.classifier must be one of .*; not 'means'"),
+        ('("audio-visual", "visual")', '("audio-visual", "video")', "Mine.modalities must be one of .*; not 'video'"),
+        ('    name = "mine"\n', "", "Mine must define name"),
+        ("def loss", "def los", "Mine must define loss"),
+        ("@dataclass(frozen=True, kw_only=True)\n", "", "Mine.Options must be a dataclass"),
+    ],
+)  # fmt: skip
+def test_misspelled_class_is_an_error(text, instead, message, tmp_path):
+    """A wrong value of an attribute has no effect or another one, so it is an error when the file is loaded."""
+    file = tmp_path / "mine.py"
+    file.write_text(GRADIENT_METHOD)
+    registry.load_method(str(file))
+    assert text in GRADIENT_METHOD
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(GRADIENT_METHOD.replace(text, instead))
+    with pytest.raises(InputError, match=message):
+        registry.load_method(str(wrong))
+
+
+@pytest.mark.parametrize("loss", ["output.logits.sum()", '{"loss": output.logits}', "{}"])
+def test_loss_of_another_type_is_an_error(loss, store, tmp_path):
+    """A loss that returns no scalars by name gives advice instead of an error of PyTorch; a vector is not summed."""
+    file = tmp_path / "mine.py"
+    file.write_text(GRADIENT_METHOD.replace('{"zero": 0 * output.logits.sum()}', loss))
+    config = TrainConfig(features=store, out=tmp_path / "run", method=str(file), classes_per_step=3, epochs=1)
+    with pytest.raises(InputError, match=r"Mine\.loss must return scalar tensors by name"):
+        train(config, quiet=True)

@@ -139,10 +139,22 @@ def _message(error: BaseException) -> tuple[str, int]:
             2,
         )
     return (
-        f"unexpected {type(error).__name__}: {error}. Add --debug to the command to see the traceback; finished work "
-        "is kept",
+        f"unexpected {type(error).__name__}{_place_in_method_file(error)}: {error}. Add --debug to the command to "
+        "see the traceback; finished work is kept",
         1,
     )
+
+
+def _place_in_method_file(error: BaseException) -> str:
+    """Where the user's method file raised an error or called what raised it; empty for other errors."""
+    from avcil.methods.registry import FILE_MODULE
+
+    places = [
+        f" in {frame.f_code.co_filename}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").startswith(FILE_MODULE)
+    ]
+    return places[-1] if places else ""
 
 
 def _run(words: list[str]) -> int | None:

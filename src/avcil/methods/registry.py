@@ -6,8 +6,11 @@ group `avcil.methods` (docs/adding-a-method.md).
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import inspect
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,16 +30,62 @@ RENAMED = {
     "remember": "update_exemplar_data",
 }
 """Attributes of methods written for version 0.1, with their present names. Ignoring them would change the training."""
+FILE_MODULE = "avcil_method_"
+"""Beginning of the names of modules that `load_method` imports from files."""
 _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """Methods that `load_method` loaded from files, by name."""
 
 
-def _check_names(method: type[Method], name: str) -> None:
-    """Refuse attributes that were renamed: without effect, they would change the training."""
+def _check_class(method: type[Method], name: str) -> None:
+    """Refuse a class that does not define what a method needs, and attributes with names or values without meaning.
+
+    Without effect, a misspelled attribute would change the training.
+    """
+    where = f"{name}: {method.__name__}"
     if old := [attribute for attribute in RENAMED if attribute in vars(method)]:
         raise InputError(
-            f"{name}: {method.__name__}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
+            f"{where}.{old[0]} is now called {RENAMED[old[0]]} (docs/adding-a-method.md). Rename it"
         )
+    missing = [text for text in ("name", "summary") if not isinstance(getattr(method, text, None), str)]
+    if missing := [*missing, *sorted(method.__abstractmethods__)]:
+        raise InputError(f"{where} must define {', '.join(missing)} (docs/adding-a-method.md)")
+    if not dataclasses.is_dataclass(method.Options):
+        raise InputError(
+            f"{where}.Options must be a dataclass: put @dataclass(frozen=True, kw_only=True) above it"
+        )
+    for attribute, allowed in _allowed_values(method).items():
+        value = inspect.getattr_static(method, attribute)
+        if isinstance(value, property):  # depends on an option
+            continue
+        values = value if attribute == "modalities" else [value]
+        if wrong := [one for one in values if one not in allowed]:
+            raise InputError(
+                f"{where}.{attribute} must be one of {', '.join(map(repr, allowed))}; not {wrong[0]!r}"
+            )
+
+
+def _allowed_values(method: type[Method]) -> dict[str, tuple[Any, ...]]:
+    """The values that attributes of a method may have, by name, from the annotations of the base classes."""
+    from avcil.methods import base
+
+    allowed: dict[str, tuple[Any, ...]] = {"modalities": tuple(map(str, base.Modality))}
+    kinds = [
+        kind for kind in (base.Method, base.GradientMethod, base.ClosedFormMethod) if issubclass(method, kind)
+    ]
+    for kind in kinds:
+        hints = typing.get_type_hints(kind)
+        for name, value in vars(kind).items():
+            hint = (
+                typing.get_type_hints(value.fget)["return"]
+                if isinstance(value, property)
+                else hints.get(name)
+            )
+            hint = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.ClassVar else hint
+            if typing.get_origin(hint) is typing.Literal:
+                allowed[name] = typing.get_args(hint)
+            elif hint is bool:
+                allowed[name] = (False, True)
+    return allowed
 
 
 METHODS = ClassRegistry(
@@ -45,7 +94,7 @@ METHODS = ClassRegistry(
     others={"base", "exemplars", "model", "registry", "step"},
     noun="method",
     base="Method",
-    check=_check_names,
+    check=_check_class,
 )
 
 
@@ -100,7 +149,7 @@ def method_of_kind(kind: str) -> type[Method]:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"there is no file {path} to load a method from")
-    module_name = f"avcil_method_{path.stem}"
+    module_name = f"{FILE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None

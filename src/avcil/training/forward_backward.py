@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avcil.errors import InputError
 from avcil.methods.base import GradientMethod
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
@@ -30,8 +31,23 @@ _PER_CLIP = tuple(field.name for field in fields(NetworkOutput) if field.name !=
 def forward_backward(method: GradientMethod, step: Step, batch: Batch) -> dict[str, Tensor]:
     """Loss terms of a batch with features; gradients are accumulated in the parameters."""
     terms = method.loss(method.forward(batch, step), batch, step)
-    torch.stack(list(terms.values())).sum().backward()
+    _total(method, terms).backward()
     return _values(terms)
+
+
+def _total(method: GradientMethod, terms: dict[str, Tensor]) -> Tensor:
+    """The sum of the terms; InputError if a user's method returns anything but scalars by name."""
+    are_scalars = (
+        isinstance(terms, dict)
+        and terms
+        and all(isinstance(term, Tensor) and not term.ndim for term in terms.values())
+    )
+    if not are_scalars:
+        raise InputError(
+            f"{type(method).__name__}.loss must return scalar tensors by name, such as "
+            '{"cross_entropy": F.cross_entropy(output.logits, batch.labels)}'
+        )
+    return torch.stack(list(terms.values())).sum()
 
 
 def _values(terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -62,7 +78,7 @@ def accumulate_gradients(
     joined = _joined(outputs, process_group)
     outputs = outputs if once else []
     terms = method.loss(joined, batch, step)
-    torch.stack(list(terms.values())).sum().backward()
+    _total(method, terms).backward()
     if not process_group.is_first:  # terms that depend on parameters directly count once
         for parameter in step.network.parameters():
             parameter.grad = None
