@@ -46,6 +46,7 @@ class ProxyOptions:
     def __post_init__(self) -> None:
         check_range(self, "proxies", least=1)
         check_range(self, "finetuning_iterations", least=0)
+        check_range(self, "finetuning_learning_rate", above=0)
 
 
 class ProxyMethod(HerdingMethod):

@@ -24,6 +24,7 @@ from avcil.methods._herding_method import Validation
 from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_centers, layers, proxy_head
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
+from avcil.utils.options import check_range
 from avcil.utils.rng import generator
 
 
@@ -47,6 +48,10 @@ class AfcOptions(ProxyOptions):
     clustering: Literal["unit", "features"] = "unit"
     """Features for the k-means centers of a new class: unit: scaled to unit length; features: not scaled, as in the
     release."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "lambda_discrepancy", least=0)
 
 
 class Afc(ProxyMethod):

@@ -37,6 +37,7 @@ from avcil.methods._head_classifiers import (
 from avcil.methods.ss_il import SsIl, SsIlOptions
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
+from avcil.utils.options import check_range
 
 Classifier = Literal["head", "nme", "wa", "bic", "blade-exemplars", "blade-statistics"]
 _HELD_OUT = 0.1
@@ -66,6 +67,12 @@ class AvCilOptions(SsIlOptions):
     steps scaled to the first step's mean norm; bic: the head, logits of later steps corrected on a tenth of the clips;
     blade-exemplars: BLADE on the features of all exemplars; blade-statistics: BLADE on statistics of all clips, those
     of old classes with the features of their own step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "lambda_instance", "lambda_class", least=0)
+        check_range(self, "vad_balance", least=0, most=1)
+        check_range(self, "temperature_similarity", above=0)
 
 
 def _spatial(network: Network, batch: Batch) -> tuple[Tensor, ...]:

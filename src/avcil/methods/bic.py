@@ -20,6 +20,7 @@ from avcil.data.modality import Modality
 from avcil.methods._bias_correction import fit_corrections, held_rows, rows_without
 from avcil.methods._distillation import BalancedDistillation
 from avcil.methods.step import Step
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,10 @@ class BicOptions:
     """Temperature T of the distillation loss."""
     held_out: float = 0.1
     """Fraction of the exemplars of each class that is held out to fit the correction; at least one clip."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "temperature_distillation", above=0)
+        check_range(self, "held_out", above=0, most=1)
 
 
 class Bic(BalancedDistillation):

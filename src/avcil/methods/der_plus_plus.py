@@ -24,6 +24,7 @@ from avcil.methods.base import GradientMethod
 from avcil.methods.step import Batch, ClipPool, Step
 from avcil.nn.network import Network, NetworkOutput
 from avcil.utils import checks
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class DerOptions:
     """Weight of the squared error to the stored logits. 0: off."""
     beta: float = 0.5
     """Weight of the exemplars' cross-entropy. 0: off, which is DER."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "alpha", "beta", least=0)
 
 
 class DerPlusPlus(GradientMethod):

@@ -42,6 +42,7 @@ class DsAlOptions:
     def __post_init__(self) -> None:
         check_range(self, "features", least=1)
         check_range(self, "penalty", "compensation_penalty", above=0)
+        check_range(self, "compensation", least=0)
 
 
 class DsAl(RecursiveMethod):

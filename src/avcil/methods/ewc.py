@@ -37,6 +37,7 @@ class EwcOptions:
     """gamma, decay factor of the Fisher information of earlier steps."""
 
     def __post_init__(self) -> None:
+        check_range(self, "penalty", least=0)
         check_range(self, "decay", least=0, most=1)
 
 

@@ -50,6 +50,7 @@ class FecamOptions:
 
     def __post_init__(self) -> None:
         check_range(self, "shrink_diagonal", above=0)
+        check_range(self, "shrink_others", least=0)
         check_range(self, "calibration_clips", least=0)
 
 

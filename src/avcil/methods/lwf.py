@@ -16,6 +16,7 @@ from avcil.methods._distillation import taskwise_term
 from avcil.methods.base import GradientMethod
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class LwfOptions:
 
     temperature_distillation: float = 2.0
     """Temperature T of the distillation loss."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "temperature_distillation", above=0)
 
 
 class Lwf(GradientMethod):

@@ -25,6 +25,7 @@ from avcil.losses import discrepancy, nca_margin_loss
 from avcil.methods._proxy_method import ProxyMethod, ProxyOptions, imprint_centers, layers, proxy_head
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import Network, NetworkOutput
+from avcil.utils.options import check_range
 
 _MARGIN = 0.6
 """The published margin of L_NCA."""
@@ -41,6 +42,10 @@ class PodnetOptions(ProxyOptions):
     nca: Literal["release", "paper"] = "release"
     """Form of L_NCA. release: as in the code of PODNet's authors, where the margin cancels; paper: with the margin 0.6
     and a lower limit of 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "lambda_pooled", "lambda_flat", least=0)
 
 
 class Podnet(ProxyMethod):

@@ -18,6 +18,7 @@ from avcil.methods._distillation import taskwise_term
 from avcil.methods.base import ExemplarBatches, GradientMethod
 from avcil.methods.step import Batch, Step
 from avcil.nn.network import NetworkOutput
+from avcil.utils.options import check_range
 
 CrossEntropy = Literal["separated", "release-ave"]
 """Separated softmax in every step; or as in the release on AVE: cross-entropy over all K logits in the second step if
@@ -35,6 +36,9 @@ class SsIlOptions:
     cross_entropy: CrossEntropy = "separated"
     """separated: separated softmax. release-ave: softmax over all classes in the second step if both steps have 4
     classes."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "temperature_distillation", above=0)
 
 
 class SsIl(GradientMethod):

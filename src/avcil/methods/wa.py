@@ -18,6 +18,7 @@ import torch
 from avcil.methods._distillation import BalancedDistillation
 from avcil.methods.step import Step
 from avcil.nn.network import Network
+from avcil.utils.options import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class WaOptions:
     """Temperature T of the distillation loss."""
     clip_weights: bool = True
     """Whether weights of the head below 0 are set to 0 after each update, as published."""
+
+    def __post_init__(self) -> None:
+        check_range(self, "temperature_distillation", above=0)
 
 
 class Wa(BalancedDistillation):

@@ -103,7 +103,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise ValueError
         return hint(float(value)) if hint is int else hint(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where} must be a number ({hint.__name__}); not {value!r}") from None
+        kind = "an integer" if hint is int else "a number"
+        raise InputError(f"{where} must be {kind}; not {value!r}") from None
 
 
 _INDENT = " " * 6
