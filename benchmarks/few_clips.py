@@ -2,7 +2,7 @@
 
     python benchmarks/few_clips.py STORE [STORE ...] [--clips 1 2 3 5 8 16 24] [--draws 5] [--split test] [--out FILE]
 
-For each store, number of clips and draw of the training clips: BLADE taught all classes at once, `--classes-per-step`
+By store, number of clips and draw of the training clips: BLADE trained on all classes at once, `--classes-per-step`
 at a time, and one at a time (whose scores must be equal), and scikit-learn's classifiers on the same pooled feature
 vectors, standardized with the training clips. The table has means over draws in percent; paired differences have
 standard errors over the draws. The precision at the threshold for 95 % is the share of correct clips among the accepted
@@ -69,7 +69,7 @@ class Store:
         return torch.from_numpy(np.concatenate([rng.permutation(rows)[:clips] for rows in own]))
 
 
-def taught(store: Store, rows: torch.Tensor, per_step: int, modality: str = "audio-visual"):
+def trained(store: Store, rows: torch.Tensor, per_step: int, modality: str = "audio-visual"):
     """The model after steps of `per_step` classes."""
     return learned(store, rows, per_step, modality).solve()
 
@@ -86,7 +86,7 @@ def learned(store: Store, rows: torch.Tensor, per_step: int, modality: str = "au
     return method
 
 
-def rivals(clips: int) -> dict[str, object]:
+def other_classifiers(clips: int) -> dict[str, object]:
     """Classifiers of scikit-learn by name; those that need two or three clips per class only if there are enough."""
     result = {
         "nearest mean": NearestCentroid(),
@@ -130,19 +130,19 @@ def accepted(method, scores, labels, precision: float) -> dict[str, float]:
 
 
 def measure(
-    store: Store, clips: int, seed: int, split: str, per_step: int, *, with_rivals: bool = True
+    store: Store, clips: int, seed: int, split: str, per_step: int, *, with_others: bool = True
 ) -> dict[str, float]:
     """Accuracy in percent by name."""
     rows, asked = store.draw(clips, seed), torch.from_numpy(np.flatnonzero(store.splits == split))
     audio, visual, labels = store.audio[asked], store.visual[asked], store.labels[asked]
     with torch.inference_mode():
-        models = {step: taught(store, rows, step) for step in (store.classes, per_step, 1)}
+        models = {step: trained(store, rows, step) for step in (store.classes, per_step, 1)}
         scores = {step: model.scores(audio, visual) for step, model in models.items()}
         result = {"BLADE": 100 * float((scores[1].argmax(dim=1) == labels).double().mean())}
         result["BLADE, outliers left out"] = accuracy_of_predictions(models[1], audio, visual, labels)
         result |= accepted(learned(store, rows, store.classes), scores[1], labels, 0.95)
         for modality, given in (("audio", (audio, None)), ("visual", (None, visual))):
-            model = taught(store, rows, store.classes, modality)
+            model = trained(store, rows, store.classes, modality)
             right = model.scores(*given).argmax(dim=1) == labels
             result[f"BLADE, {modality}"] = 100 * float(right.double().mean())
     largest = float(scores[1].abs().max())
@@ -152,11 +152,11 @@ def measure(
     x, y = store.pooled[rows], store.labels[rows].numpy()
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation[deviation == 0] = 1
-    for name, rival in rivals(clips).items() if with_rivals else ():
+    for name, other in other_classifiers(clips).items() if with_others else ():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            rival.fit((x - mean) / deviation, y)
-        result[name] = 100 * rival.score((store.pooled[asked] - mean) / deviation, labels.numpy())
+            other.fit((x - mean) / deviation, y)
+        result[name] = 100 * other.score((store.pooled[asked] - mean) / deviation, labels.numpy())
     return result
 
 
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--split", choices=["val", "test"], default="val")
     parser.add_argument("--classes-per-step", type=int, default=3)
-    parser.add_argument("--without-rivals", action="store_true", help="only BLADE")
+    parser.add_argument("--only-blade", action="store_true", help="only BLADE")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -184,7 +184,7 @@ def main() -> None:
                     seed,
                     arguments.split,
                     arguments.classes_per_step,
-                    with_rivals=not arguments.without_rivals,
+                    with_others=not arguments.only_blade,
                 )
                 for seed in range(arguments.draws)
             ]
@@ -200,7 +200,7 @@ def main() -> None:
             print(
                 path.name, clips, {name: float(f"{value:.3g}") for name, value in means.items()}, flush=True
             )
-            compared = ["BLADE, audio", *(() if arguments.without_rivals else rivals(clips))]
+            compared = ["BLADE, audio", *(() if arguments.only_blade else other_classifiers(clips))]
             for name in compared if arguments.draws > 1 else ():
                 gain = np.subtract(table["BLADE"], table[name])
                 error = gain.std(ddof=1) / arguments.draws**0.5

@@ -19,7 +19,7 @@ from avcil.errors import InputError
 from avcil.utils import checks
 
 MIN_OUTLIER_SAMPLE = 200
-"""Learned clips without which no clip is called an outlier: with fewer, it would happen too often by chance."""
+"""Minimum number of learned clips of the test for outliers: with fewer, too many clips are outliers by chance."""
 
 
 class LinearScores(NamedTuple):
