@@ -40,7 +40,7 @@ class Args:
     """Clips, or folders of clips, that belong to no class. Clips that are more similar to these than to any class are
     reported as possibly of an unknown class."""
     held_out: float = 0.2
-    """Fraction of each new class's clips that is held out to measure accuracy before and after. 0 holds out none."""
+    """Fraction of the clips of each given class held out to measure accuracy before and after. 0 holds out none."""
 
     def __post_init__(self) -> None:
         if not self.clips and not self.background:
