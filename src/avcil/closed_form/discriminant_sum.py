@@ -1,8 +1,8 @@
 """The discriminant of BLADE: that of class means and that of predictions of each modality, summed over modalities.
 
-    score_c = sum over modalities of (1 - h) score_c(class means) + h r score_c(predictions)
+    score_c = sum over modalities of (1 - h) score_c(class means) + h rho score_c(predictions)
 
-See `Discriminant` and `PredictionDiscriminant`; both have the same penalties. r is a common factor of all modalities,
+See `Discriminant` and `PredictionDiscriminant`; both have the same penalties. rho is a common factor of all modalities,
 with which the scores of both kinds have the same root mean square over clips and classes with clips. With C such
 classes and N clips of a modality,
 
@@ -30,7 +30,7 @@ from avcil.closed_form.moments import Moments
 from avcil.closed_form.prediction_discriminant import PredictionDiscriminant
 
 _MAX_RATIO = 100.0
-"""Upper bound of r; 0.1 to 1 is usual. Without it, predictions that are hardly better than chance would be scaled up,
+"""Upper bound of rho; 0.1 to 1 is usual. Without it, predictions that are hardly better than chance would be scaled up,
 and the scores would depend on rounding."""
 
 
@@ -55,7 +55,7 @@ class DiscriminantSum:
         predictions: For each part, the discriminant of predictions, or None: h is then 0.
 
     Attributes:
-        factors: 1 - h and h r of each part.
+        factors: 1 - h and h rho of each part.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class DiscriminantSum:
         return sum(gaps), sum(variances)
 
     def _factors_of_parts(self) -> list[tuple[float, float]]:
-        """1 - h and h r of each part."""
+        """1 - h and h rho of each part."""
         has_clips = torch.stack([part.counts for part in self.parts]).sum(dim=0) > 0
         means = sum(mean_square_score(part.weight[:, has_clips], part.moments) for part in self.parts)
         predicted = sum(

@@ -157,7 +157,7 @@ class Manifest:
         """Write `manifest.json` atomically."""
         write_json(Path(folder) / "manifest.json", self.to_dict())
 
-    def assert_in_sync(self, stored: Manifest, folder: Path) -> None:
+    def check_identity(self, stored: Manifest, folder: Path) -> None:
         """Raise InputError if the stored manifest has another identity than this one."""
         own_identity, stored_identity = self.identity(), stored.identity()
         if stored_identity["missing"] == ZERO and own_identity["missing"] == "keep":

@@ -66,7 +66,7 @@ class FeatureWriter:
         create_folder(self.path)
         with locked_index(self.path) as index:
             if (self.path / "manifest.json").exists():
-                manifest.assert_in_sync(Manifest.read(self.path), self.path)
+                manifest.check_identity(Manifest.read(self.path), self.path)
             else:
                 manifest.write(self.path)
             entries = self._drop_damaged(index)
