@@ -16,7 +16,8 @@ from blade_formats import format_3
 from avcil.data.clips import Clip
 from avcil.errors import InputError
 from avcil.features import FeatureSpec, FeatureStore, FeatureWriter, Manifest
-from avcil.saved_models.folder import load_tensors, save_tensors
+from avcil.inference.held_out import clips_of_run
+from avcil.saved_models.folder import load_saved, load_tensors, save_tensors
 from avcil.training.config import TrainConfig
 from avcil.training.run import train
 
@@ -188,3 +189,16 @@ def test_class_without_complete_clips(tmp_path):
     store = make(tmp_path / "s", keep=("audio",))
     with pytest.raises(InputError, match=r"no train clip of 'c0'.*that have audio and visual"):
         run(store, tmp_path / "run", method="ncm")
+
+
+def test_update_evaluates_the_test_clips_of_the_run(tmp_path):
+    """Before an update, test clips with one modality are evaluated if the model can predict from it, as in training."""
+    store = make(tmp_path / "s")
+    for method, count in (("blade", CLASSES * SPLITS["test"]), ("ranpac", CLASSES * SPLITS["test"] // 2)):
+        run(store, tmp_path / method, method=method)
+        held_out = clips_of_run(tmp_path / method, load_saved(tmp_path / method / "model"))
+        assert len(held_out.labels) == count
+        assert bool(held_out.notes) == (method == "ranpac")
+        results = json.loads((tmp_path / method / "results.json").read_text())
+        correct = held_out.correct(load_saved(tmp_path / method / "model"))
+        assert correct.total() / count == pytest.approx(results["last_accuracy"])

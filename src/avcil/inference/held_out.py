@@ -138,23 +138,28 @@ def clips_of_run(run: Path, state: SavedModel) -> HeldOut:
 def _test_clips(store: FeatureStore, state: SavedModel) -> HeldOut:
     known, modality = set(state.labels), state.model.modality
     tests = [row for row, clip in enumerate(store.clips) if clip.split == "test" and clip.label in known]
-    complete = [row for row in tests if store.clips[row].has(modality)]
-    rows = complete[:: max(1, -(-len(complete) // _MAX_TEST_CLIPS))]
+    parts = {modality, *state.model.input_modalities}
+    usable = [row for row in tests if any(store.clips[row].has(part) for part in parts)]
+    rows = usable[:: max(1, -(-len(usable) // _MAX_TEST_CLIPS))]
     notes = []
     if not tests:
         notes.append("the old classes are not evaluated: the run has no test clips of them")
-    if len(complete) < len(tests):
-        notes.append(f"{len(tests) - len(complete)} test clips of old classes lack audio or visual features")
-    if len(rows) < len(complete):
+    if lacking := len(tests) - len(usable):
         notes.append(
-            f"{len(rows)} of {len(complete)} test clips of old classes, at equal distances in the store, were evaluated"
+            f"test clips of old classes that are not evaluated, because they lack audio or frames: {lacking}"
+        )
+    if len(rows) < len(usable):
+        notes.append(
+            f"{len(rows)} of {len(usable)} test clips of old classes, at equal distances in the store, were evaluated"
         )
     if not rows:
         return HeldOut(notes=tuple(notes))
     audio = torch.from_numpy(store.audio(rows).astype(np.float32)) if modality.has_audio else None
     visual = torch.from_numpy(store.visual(rows).astype(np.float32)) if modality.has_visual else None
-    labels = tuple(store.clips[row].label for row in rows)
-    return HeldOut(labels=labels, features=_rows(audio, visual, len(rows)), notes=tuple(notes))
+    clips = [store.clips[row] for row in rows]
+    has = {name: torch.tensor([getattr(clip, name) for clip in clips]) for name in ("audio", "visual")}
+    labels = tuple(clip.label for clip in clips)
+    return HeldOut(labels=labels, features=_rows(audio, visual, len(rows), has), notes=tuple(notes))
 
 
 def _rows(
