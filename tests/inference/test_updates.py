@@ -236,3 +236,15 @@ def test_held_out_clips_stay_held_out(store, tmp_path):
     with pytest.raises(InputError, match=r"none of the 8 clips .*: 2 are held out; .*learned it already"):
         learn_and_evaluate(recognizer, clips, labels, old=report.held_out)
     assert recognizer.snapshot() is before
+
+
+def test_one_value_instead_of_a_list(store, tmp_path):
+    """A text would be read as a list of characters, with a confusing message."""
+    recognizer = trained(tmp_path, store, "blade", 1)
+    for change in (recognizer.learn, recognizer.forget):
+        with pytest.raises(InputError, match="labels must be a list"):
+            change(["owl.mp4"], "owl")
+        with pytest.raises(InputError, match="clips must be a list"):
+            change("owl.mp4", ["owl"])
+        with pytest.raises(InputError, match="1 clips and 2 labels"):
+            change(["owl.mp4"], ["owl", "dog"])

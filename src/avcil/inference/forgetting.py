@@ -13,7 +13,7 @@ import torch
 from avcil.data.scan import ClipProblem
 from avcil.errors import AvcilError, InputError
 from avcil.inference.clip_features import Source, name_of
-from avcil.inference.learning import FeaturesOf, learning_of, read_features, updated
+from avcil.inference.learning import FeaturesOf, labeled, learning_of, read_features, updated
 from avcil.inference.recorded_clips import clip_hashes, tensor_groups
 from avcil.methods.base import ClosedFormMethod
 from avcil.saved_models.folder import BACKGROUND, SavedModel, unknown_classes
@@ -50,12 +50,11 @@ def forget(
     not_learned: NotLearned = "fail",
 ) -> tuple[SavedModel, ForgetReport]:
     """Remove learned clips; see `Recognizer.forget`. If a clip cannot be read, nothing is forgotten."""
-    learning, clips, labels = learning_of(state), list(clips), list(labels)
+    learning = learning_of(state)
     method = _method_that_forgets(learning)
-    if len(clips) != len(labels) or not clips:
-        raise InputError(
-            f"give a label for each clip to forget: there are {len(clips)} clips and {len(labels)} labels"
-        )
+    clips, labels = labeled(clips, labels)
+    if not clips:
+        raise InputError("give at least one clip to forget")
     if unknown := sorted(set(labels) - set(state.labels)):
         raise unknown_classes(unknown, state.labels)
     usable, problems = read_features(features_of, clips, state, lambda *_: None)

@@ -69,9 +69,7 @@ def learn(
         )
     report_progress = progress or (lambda phase, done, total: None)
     learning = learning_of(state)
-    clips, labels = list(clips), [str(label) for label in labels]
-    if len(clips) != len(labels):
-        raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
+    clips, labels = labeled(clips, labels)
     check_labels({*labels, *state.labels}, "the new clips and the known classes")
     start = time.monotonic()
     usable, unusable = read_features(features_of, clips, state, report_progress)
@@ -121,6 +119,16 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem], held_out: int = 
     if held_out:
         reasons.insert(0, f"{held_out} are held out")
     return InputError(f"none of the {count} clips can be learned: {'; '.join(reasons)}")
+
+
+def labeled(clips: Sequence[Source], labels: Sequence[str]) -> tuple[list[Source], list[str]]:
+    """Both as lists; InputError unless there is a label for each clip."""
+    for name, value in (("clips", clips), ("labels", labels)):
+        if isinstance(value, str | Path):  # would be read as a list of characters
+            raise InputError(f"{name} must be a list, such as [{str(value)!r}], not one value")
+    if len(clips) != len(labels):
+        raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
+    return list(clips), [str(label) for label in labels]
 
 
 def read_features(
