@@ -149,6 +149,28 @@ def test_folders(make, message, avcil, clips, tmp_path, capsys):
     assert not (tmp_path / "clips.csv").exists()
 
 
+def test_classes_of_the_steps(avcil, work, tmp_path, capsys):
+    """A class that the store does not have is an error; classes that the steps leave out are named."""
+    steps = tmp_path / "steps.json"
+    arguments = ["train", work / "features", "--steps", steps, "--out", tmp_path / "run"]
+    steps.write_text('[["cat"], ["owls"]]')
+    assert avcil(*arguments) == 2
+    assert_matches("unknown class in the steps 'owls'; did you mean owl", error_message(capsys))
+    steps.write_text('[["cat"], ["owl"]]')
+    assert avcil(*arguments) == 0
+    printed = capsys.readouterr()
+    assert "classes that the steps do not name are not used: 'dog', 'toad'" in printed.out + printed.err
+
+
+def test_report_of_a_folder_of_runs(avcil, work, tmp_path, capsys):
+    """The folder of avcil reproduce is not a run; the message names its runs."""
+    shutil.copytree(work / "trained", tmp_path / "table" / "runs" / "one")
+    assert avcil("report", tmp_path / "table", "--out", tmp_path / "report.html") == 2
+    assert_matches(
+        r"is not a run directory .* runs of avcil reproduce: .*table/runs/\*", error_message(capsys)
+    )
+
+
 def test_error_in_the_method_of_a_user(avcil, work, tmp_path, capsys):
     """The message names the line of the user's file, also if PyTorch raised the error."""
     method = tmp_path / "mine.py"

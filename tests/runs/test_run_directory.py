@@ -65,6 +65,16 @@ def test_options_of_another_method_are_not_listed():
     assert describe_differences(old, new) == "method: 'av-cil' in this run, 'blade' in the command"
 
 
+def test_long_values_are_shortened():
+    """The steps of a benchmark of 100 classes would hide the other differences."""
+    steps = [[f"class {number}" for number in range(100)]]
+    text = describe_differences({"steps": steps, "seed": 0}, {"steps": [["class 0"]], "seed": 1})
+    assert text.endswith(
+        "... in this run, [['class 0']] in the command; seed: 0 in this run, 1 in the command"
+    )
+    assert len(text) < 250
+
+
 def test_other_configuration_is_an_error(store, run):
     """Every difference is shown with both values, and no file is changed."""
     before = sorted(

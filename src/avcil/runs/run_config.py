@@ -14,6 +14,8 @@ from avcil.saved_models.learning_settings import LearningSettings
 from avcil.utils import checks
 from avcil.utils.files import read_json
 
+_MAX_VALUE_LENGTH = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -83,11 +85,17 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     lines = [
         "the feature store has changed: it has other clips, labels, splits or features"
         if name == "features.fingerprint"
-        else f"{name}: {before!r} in this run, {after!r} in the command"
+        else f"{name}: {_shortened(before)} in this run, {_shortened(after)} in the command"
         for name, before, after in changes
         if not name.startswith(ignored)
     ]
     return "; ".join(lines[:6])
+
+
+def _shortened(value: Any) -> str:
+    """A value as text; of a long one, such as the classes of all steps, the beginning."""
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

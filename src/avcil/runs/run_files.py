@@ -151,8 +151,10 @@ def _check_is_finished(folder: Path) -> None:
         )
     paths = RunPaths(folder)
     if not folder.is_dir() or not paths.config.exists():
+        of_reproduce = f", or runs of avcil reproduce: {folder}/runs/*" if (folder / "runs").is_dir() else ""
         raise InputError(
             f"{folder} is not a run directory (it has no config.json). Give the --out folder of avcil train"
+            f"{of_reproduce}"
         )
     if not paths.is_finished:
         raise InputError(f"the run in {folder} is unfinished: run the same command again to finish it")

@@ -37,6 +37,7 @@ from avcil.training.tracking.events import Event, history
 from avcil.training.trainer import Hooks
 from avcil.training.trainers import ClosedFormTrainer, make_trainer
 from avcil.training.update import state_of_run
+from avcil.utils.listing import quoted
 from avcil.utils.progress import Progress
 
 
@@ -183,6 +184,11 @@ class Run:
             self._print(
                 f"{len(self.store.unlisted)} stored clips are not used: the last clip list given to avcil extract does "
                 "not name them (extract with --add uses them)"
+            )
+        labels = {clip.label for clip in self.store.clips} - set(self.benchmark.classes)
+        if labels:
+            self._print(
+                f"classes that the steps do not name are not used: {quoted(sorted(labels), 'classes')}"
             )
         if unused := self.data.unused_training_clips:
             self._print(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from avcil.data.modality import Modality
 from avcil.data.presence import Presence
-from avcil.errors import InputError
+from avcil.errors import InputError, unknown_name
 from avcil.features import FeatureStore
 from avcil.streams.base import UNUSED, Stream
 from avcil.training.device_config import DeviceConfig
@@ -120,6 +120,9 @@ class TaskData(LearningData):
             raise InputError(
                 f"the store has no visual features; --modality {self.modality} needs it. Use --modality audio"
             )
+        in_store = {clip.label for clip in self.store.clips}
+        if unknown := [label for label in self.benchmark.classes if label not in in_store]:
+            raise unknown_name("class in the steps", unknown[0], in_store)
         for split in ("train", "test"):
             have = {
                 self.store.clips[row].label
