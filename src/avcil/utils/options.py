@@ -103,7 +103,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise ValueError
         return hint(float(value)) if hint is int else hint(value)
     except (TypeError, ValueError, OverflowError):
-        kind = "an integer" if hint is int else "a number"
+        kind = "a whole number" if hint is int else "a number"
         raise InputError(f"{where} must be {kind}; not {value!r}") from None
 
 
