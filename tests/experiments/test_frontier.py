@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from avcil.data.modality import Modality
 from avcil.experiments.config import ReproduceConfig
 from avcil.experiments.footprint import clip_bytes, footprint
-from avcil.experiments.pareto import Point, pareto_front
+from avcil.experiments.pareto import Point, _draw, pareto_front
 from avcil.experiments.reproduce import reproduce
 from avcil.features import FeatureStore
 from avcil.runs.groups import MeanStd
@@ -92,6 +93,17 @@ def point(row: str, accuracy: float, cost: float, entry: str = "x") -> Point:
         "learning": None,
     }
     return Point(row=row, entry=entry, accuracy=value, bytes=cost, **plain)
+
+
+@pytest.mark.parametrize("costs", [(0.95e6, 1.2e6), (0.9e6, 2.1e6), (1e4, 3e6), (1e3, 1e9)])
+def test_labels_of_the_axis_are_numbers(costs: tuple[float, float], tmp_path: Path) -> None:
+    """Some ticks have a label, whatever the range, and none mixes numbers with powers of 10."""
+    svg = _draw([point("a", 0.5, costs[0], entry="a"), point("b", 0.6, costs[1], entry="b")], tmp_path)
+    left = svg.split("stored between steps")[0]
+    labels = [float(text) for text in re.findall(r"<text[^>]*>([0-9.e+-]+)</text>", left)]
+    assert sum(costs[0] / 2e6 <= label <= costs[1] / 5e5 for label in labels) >= 2
+    assert "times" not in svg
+    assert "×" not in svg
 
 
 def test_pareto_front() -> None:

@@ -128,6 +128,7 @@ def _write_csv(points: Sequence[Point], path: Path) -> None:
 def _draw(points: Sequence[Point], out: Path) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     panels = list(dict.fromkeys((point.dataset, point.modality) for point in points))
     with rc_context(
@@ -139,7 +140,7 @@ def _draw(points: Sequence[Point], out: Path) -> str:
             "axes.spines.right": False,
         }
     ):
-        figure = Figure(figsize=(11, 4.4 * len(panels)), layout="constrained")
+        figure = Figure(figsize=(11, 4.4 * len(panels)), layout=ConstrainedLayoutEngine(h_pad=0.12))
         grid = figure.subplots(len(panels), 2, squeeze=False, sharey="row")
         for axes, (dataset, modality) in zip(grid, panels, strict=True):
             shown = [point for point in points if (point.dataset, point.modality) == (dataset, modality)]
@@ -159,6 +160,8 @@ def _draw(points: Sequence[Point], out: Path) -> str:
 
 
 def _panel(ax: Axes, points: Sequence[Point], cost: str) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
     name, unit = COSTS[cost]
     zero = min((point.cost(cost) for point in points if point.cost(cost)), default=unit) / unit / 4
     x_of = {id(point): point.cost(cost) / unit or zero for point in points}
@@ -167,7 +170,11 @@ def _panel(ax: Axes, points: Sequence[Point], cost: str) -> None:
         members = [point for point in points if point.entry == entry]
         _curve(ax, members, [x_of[id(point)] for point in members], _PALETTE[number % len(_PALETTE)])
     ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    steps = LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,))
+    ax.xaxis.set_major_locator(MaxNLocator(6) if high < 4 * low else steps)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())  # the default labels ticks of a short axis as powers of 10
     if any(not point.cost(cost) for point in points):
         _mark_zero(ax, zero)
     front = pareto_front(points, cost)
