@@ -9,6 +9,13 @@ from avcil.reporting.report import write_report
 from avcil.runs.run_files import read_run
 
 pytestmark = pytest.mark.browser
+DIFFERENT = {
+    "steps": 3,
+    "batch_size": 32,
+    "exemplar_batch_size": 16,
+    "exemplars_per_class": 5,
+    "selection": "last",
+}
 
 
 def open_page(browser, file: Path, width: int, scheme: str):
@@ -39,6 +46,21 @@ def test_page_fits_and_sorts(chromium, make_run, tmp_path):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         _check_sorting(page)
         page.close()
+
+
+@pytest.mark.slow
+def test_long_names_do_not_hide_the_results(chromium, make_run, tmp_path):
+    """The table of runs that differ in several settings, with long folder names, is not wider than the page."""
+    runs = [
+        read_run(make_run(f"words51-noisy.av-cil.seed-{seed}.size-{size}", seed=seed, **settings))
+        for size, settings in {"small": {}, "large": DIFFERENT}.items()
+        for seed in (0, 1)
+    ]
+    write_report(runs, tmp_path / "report.html")
+    page, _ = open_page(chromium, tmp_path / "report.html", 1200, "light")
+    box = page.locator(".scroll:has(table.runs)").first
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 1
+    page.close()
 
 
 def _check_sorting(page) -> None:
