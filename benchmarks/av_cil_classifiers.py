@@ -46,11 +46,11 @@ class AllClassifiers(AvCil):
     def end_step(self, step: Step) -> None:
         super().end_step(step)
         self.statistics = _head_classifiers.add_step(self.statistics, step)
-        assert step.kept is not None
+        assert step.next_exemplars is not None
         LINEAR.append(
             {
                 "wa": _head_classifiers.aligned_head(step),
-                "blade-exemplars": _head_classifiers.exemplar_classifier(step, step.kept),
+                "blade-exemplars": _head_classifiers.exemplar_classifier(step, step.next_exemplars),
                 "blade-statistics": _head_classifiers.blade_classifier(self.statistics),
             }
         )
@@ -70,7 +70,7 @@ def accuracies(run: Run) -> dict[str, list[float]]:
         h, y = features(network, run, rows)
         means = [
             F.normalize(features(network, run, run.data.rows_of_ids(ids))[0], dim=1).mean(dim=0)
-            for ids in (state["exemplars"][label] for label in run.benchmark.classes[: network.classes])
+            for ids in (state.exemplars[label] for label in run.benchmark.classes[: network.classes])
         ]
         scores = {"head": network.head(h), "nme": -torch.cdist(F.normalize(h, dim=1), torch.stack(means))}
         scores |= {
@@ -114,7 +114,7 @@ def measured(options: argparse.Namespace, settings: tuple[str, ...], order: int)
         run = Run(config, quiet=True)
         results = run.finish()
         if extra:
-            result["bic"] = results["accuracy_per_step"]
+            result["bic"] = results.accuracy_per_step
         else:
             result |= accuracies(run)
     return result
