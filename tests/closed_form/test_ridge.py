@@ -13,6 +13,7 @@ from avcil.closed_form import Moments, RidgeFit, RidgePath, cholesky_with_jitter
 from avcil.closed_form import residual_dof as freedom
 from avcil.closed_form.block_ridge import (
     MIN_PENALTY,
+    TOLERANCE,
     choose_penalties,
     prior_penalties,
     ridge_errors,
@@ -250,14 +251,31 @@ def test_degrees_of_freedom_of_few_clips(clips, monkeypatch):
 
 
 def test_prior_penalties():
-    """20 N / r: N for a block of 20 equal dimensions, 20 N for identical features or a constant block."""
+    """min(20, m) N / r for m features: N for 20 equal dimensions, m N for identical features or a constant block."""
     draw = torch.Generator().manual_seed(0)
     scores = torch.linalg.qr(torch.randn(50, 20, generator=draw))[0]
     features = torch.cat([scores, scores[:, :1] * torch.randn(7, generator=draw), torch.zeros(50, 2)], dim=1)
     moments = Moments(29)
     moments.add_classes(1)
     moments.add(features, torch.zeros(50, dtype=torch.int64))
-    assert prior_penalties(moments, [20, 7, 2]) == pytest.approx([50, 1000, 1000], rel=1e-5)
+    assert prior_penalties(moments, [20, 7, 2]) == pytest.approx([50, 350, 100], rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 20])
+def test_selected_penalties_minimize_the_objective(classes):
+    """Its derivatives are 0. The weight of the errors against the prior grows with the number of classes up to 13."""
+    draw = torch.Generator().manual_seed(classes)
+    labels = torch.arange(8 * classes) % classes
+    features = torch.randn(len(labels), 50, dtype=torch.float64, generator=draw)
+    features[:, :25] += torch.randn(classes, 25, dtype=torch.float64, generator=draw)[labels]
+    moments = moments_of(features - features.mean(dim=0), labels, classes)
+    logs = np.log(select_penalties(moments, [25, 25]))
+    errors = ridge_errors(moments, [25, 25], logs, intercept=True)
+    weight = 7 * classes / 2 * min(1, (classes - 1) / 12)
+    of_errors = weight * (0.1 * errors.log_gcv_slopes + 0.9 * errors.log_scaled_slopes).numpy()
+    of_prior = (logs - np.log(prior_penalties(moments, [25, 25]))) / 9
+    assert np.abs(of_prior).max() > 0.05
+    assert of_errors + of_prior == pytest.approx([0, 0], abs=TOLERANCE * max(weight, 1))
 
 
 def test_noise_gets_a_larger_penalty(make_clips):
@@ -270,7 +288,7 @@ def test_noise_gets_a_larger_penalty(make_clips):
     best = minimize(
         lambda x: ridge_errors(moments, [6, 20], x).log_gcv, np.log([1e2, 1e4]), bounds=[(0, np.log(1e7))] * 2
     )
-    assert ridge_errors(moments, [6, 20], np.log([told, silent])).log_gcv == pytest.approx(best.fun, abs=5e-3)
+    assert ridge_errors(moments, [6, 20], np.log([told, silent])).log_gcv == pytest.approx(best.fun, abs=0.05)
 
 
 def test_hold_out_does_not_depend_on_order(make_clips):

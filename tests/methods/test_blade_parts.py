@@ -10,7 +10,7 @@ from avcil.errors import InputError
 from avcil.methods.registry import load_method, parse_options
 
 AUDIO, VISUAL = (2, 3), (1, 3)
-CLASSES, CLIPS = 4, 12
+CLASSES, CLIPS = 4, 40
 
 
 def new(part_widths):

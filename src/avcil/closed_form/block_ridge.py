@@ -54,6 +54,9 @@ _PRIOR_DEVIATION = 3.0
 """Standard deviation of the log penalty under the prior; chosen on validation clips (docs/log.md)."""
 GCV_WEIGHT = 0.1
 """Weight of log GCV in the selection of penalties; chosen on validation clips (docs/log.md)."""
+_FULL_INDICATORS = 12
+"""Number of independent class indicators, C - 1, from which the errors have their full weight against the prior; chosen
+on validation clips (docs/log.md)."""
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
 """Maps log penalties (B,) to a value and its derivatives (B,)."""
@@ -174,21 +177,23 @@ def prior_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
         start += size
         trace, squares = float(gram.trace()), float(gram.square().sum())
         dimensions = trace**2 / squares if squares > 0 else 1.0  # of constant features: not used
-        penalties.append(_PRIOR_DIMENSIONS * max(moments.total, 1.0) / dimensions)
+        penalties.append(min(_PRIOR_DIMENSIONS, float(size)) * max(moments.total, 1.0) / dimensions)
     return penalties
 
 
 def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     """The penalty of each block that minimizes leave-one-out errors with a prior.
 
-        J(lambda) = (N - C) / 2 * (0.1 log GCV(lambda) + 0.9 log scaled error(lambda))
+        J(lambda) = w (N - C) / 2 * (0.1 log GCV(lambda) + 0.9 log scaled error(lambda))
                     + sum_b (log lambda_b - log center_b)^2 / (2 * 3^2)
+        w         = min(1, (C - 1) / 12)
 
     The errors are those of `ridge_errors`, the centers `prior_penalties`. With few clips, GCV alone chooses penalties
     that are too large, because they reduce the scale of uncertain predictions. The log error times half the number of
     clips replaces a negative log-likelihood. The first clip of a class has no information about the scatter within the
     class, so C clips do not count: with one clip per class the penalties are those of the prior, and with many clips
-    the prior has no effect. The search starts at the prior, so the penalties depend on the moments only.
+    the prior has no effect. The errors are means over C - 1 independent class indicators, so they are less certain with
+    few classes, hence w. The search starts at the prior, so the penalties depend on the moments only.
 
     Args:
         moments: Moments of standardized features.
@@ -199,7 +204,8 @@ def select_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
     """
     centers = prior_penalties(moments, sizes)
     log_centers = torch.tensor(centers, dtype=torch.float64).log()
-    weight = (moments.total - float((moments.counts > 0).sum())) / 2
+    classes = int((moments.counts > 0).sum())
+    weight = (moments.total - classes) / 2 * min(1.0, (classes - 1) / _FULL_INDICATORS)
     root = low_rank_root(moments.gram) if weight > 0 else None
 
     def objective(logs: Tensor, *, exact: bool = False) -> tuple[float, Tensor]:
