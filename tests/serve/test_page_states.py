@@ -153,6 +153,24 @@ def checked(axe, page):
     return axe.run(page)
 
 
+def test_fields_are_visible(visit, served):
+    """Each field for text and each dropdown has a border, so that users see where to enter something."""
+    user = visit(served.url)
+    for tab, fields in (
+        ("Teach", ["teach-label"]),
+        ("Classes", ["change-class", "change-name", "merge-rename"]),
+    ):
+        user.go(tab)
+        for field in fields:
+            inner = user.page.locator(f"#{field} :is(input, textarea)").first
+            inner.wait_for()
+            widths = inner.evaluate(
+                "(box) => { const found = []; for (; !box.id; box = box.parentElement)"
+                " found.push(parseFloat(getComputedStyle(box).borderBottomWidth)); return found; }"
+            )
+            assert max(widths) >= 1, field
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_accessibility(visit, served, trained, dark):
     """axe finds no serious problems in any tab or prediction: contrast, labels, roles, order of headings."""

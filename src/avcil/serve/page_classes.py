@@ -70,9 +70,16 @@ def classes_tab(service: Service, examples: Examples, tab: gr.Tab, top: gr.HTML)
 def _change_form() -> tuple[gr.Dropdown, dict[str, Any]]:
     """The form to rename or forget a class: the dropdown of classes, and the other components by name."""
     label = gr.Dropdown(
-        [], label="Change a class", value=None, allow_custom_value=True, elem_id="change-class"
+        [],
+        label="Change a class",
+        value=None,
+        allow_custom_value=True,
+        elem_id="change-class",
+        elem_classes="field",
     )
-    name = gr.Textbox(label="New name", max_lines=1, max_length=100, elem_id="change-name")
+    name = gr.Textbox(
+        label="New name", max_lines=1, max_length=100, elem_id="change-name", elem_classes="field"
+    )
     with gr.Row():
         rename = gr.Button("Rename", elem_id="change-rename", min_width=110)
         forget = gr.Button("Forget", elem_id="change-forget", min_width=110)
@@ -91,7 +98,10 @@ def _merge_form() -> tuple[gr.Button, list[Any]]:
     gr.HTML(_MERGE, padding=False)
     same = gr.Checkbox(label="Classes of the same name are the same class", elem_id="merge-same")
     pairs = gr.Textbox(
-        label="Rename classes of that model: OLD=NEW, one per line", lines=2, elem_id="merge-rename"
+        label="Rename classes of that model: OLD=NEW, one per line",
+        lines=2,
+        elem_id="merge-rename",
+        elem_classes="field",
     )
     return gr.Button("Merge", elem_id="merge-start", min_width=110), [file, same, pairs]
 

@@ -85,6 +85,7 @@ def _form(service: Service) -> tuple[gr.Textbox, gr.HTML, gr.Checkbox, gr.File, 
         max_lines=1,
         max_length=100,
         elem_id="teach-label",
+        elem_classes="field",
     )
     known_class = gr.HTML("", elem_id="teach-known", padding=False)
     background = gr.Checkbox(
