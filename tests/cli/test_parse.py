@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from avcil.cli import forget, predict
+from avcil.cli import extract, forget, predict
 from avcil.cli.parse import parse
 from avcil.errors import InputError
+from avcil.experiments.config import ReproduceConfig
 from avcil.training.config import TrainConfig
 
 
@@ -119,10 +120,11 @@ def test_invalid_config_files(text, message, tmp_path):
 )
 def test_values_of_the_wrong_type(text, tmp_path, capsys):
     """The exit code is 2 and the message names the option."""
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises((SystemExit, InputError)) as end:
         train("f", "--out", "o", "--classes-per-step", 2, "--config", toml(tmp_path, text))
-    assert end.value.code == 2
-    assert text.split()[0] in capsys.readouterr().err
+    code = end.value.exit_code if isinstance(end.value, InputError) else end.value.code
+    assert code == 2
+    assert text.split()[0] in f"{end.value} {capsys.readouterr().err}"
 
 
 def test_unreadable_config_files(tmp_path):
@@ -139,3 +141,26 @@ def test_config_file_with_byte_order_mark(tmp_path):
     file = tmp_path / "my.toml"
     file.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
     assert train("--config", file) == train("--config", toml(tmp_path, FILE))
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "words", "message"),
+    [
+        ("train", TrainConfig, ["--exemplars", "all"], "--exemplars must be a whole number; not 'all'"),
+        ("train", TrainConfig, ["--epochs=1.5"], "--epochs must be a whole number; not '1.5'"),
+        ("train", TrainConfig, ["--learning_rate", "fast"], "--learning-rate must be a number; not 'fast'"),
+        ("extract", extract.Args, ["--batch-size", "big"], "--batch-size must be a whole number or auto; not 'big'"),
+        ("reproduce", ReproduceConfig, ["--seeds", "0", "1", "x"], "--seeds must be a whole number; not 'x'"),
+    ],
+)  # fmt: skip
+def test_value_that_is_not_a_number(command, kind, words, message):
+    """The message says what is allowed, without names of Python types."""
+    with pytest.raises(InputError, match=message):
+        parse(command, kind, ["store", *words, "--out", "run"])
+
+
+def test_arguments_after_a_number():
+    """Only the values of an option are checked: a store after a single value is another argument."""
+    assert train("--out", "run", "--classes-per-step", "3", "store").features == Path("store")
+    words = ["--out", "run", "--classes-per-step", "2", "--seeds", "0", "1"]
+    assert parse("reproduce", ReproduceConfig, ["store", *words]).seeds == (0, 1)

@@ -40,10 +40,11 @@ def parse(command: str, kind: type, words: Sequence[str]) -> Any:
         from_file, flags = [], [*from_file, *flags]  # --set of the command line adds to that of the file
     for flag in _list_flags(kind):
         flags = _merge_repeated(flag, flags)
+    words = [*positional, *from_file, *flags]
+    _check_numbers(kind, words)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            words = [*positional, *from_file, *flags]
             return without_help(kind, tyro.cli(with_help(kind), prog=f"avcil {command}", args=words))
     except SystemExit as stop:
         if isinstance(stop.__context__, InputError):  # raised by `kind`; tyro would print it in a box
@@ -81,6 +82,41 @@ def _list_flags(kind: type) -> list[str]:
             flag = next((item.name for item in metadata if getattr(item, "name", None)), name)
             flags.append(f"--{flag.replace('_', '-')}")
     return flags
+
+
+def _check_numbers(kind: type, words: list[str]) -> None:
+    """Raise InputError for a value that is not a number; tyro's message would name Python types."""
+    hints = {f"--{name.replace('_', '-')}": hint for name, hint in typing.get_type_hints(kind).items()}
+    flag = ""
+    for word in words:
+        if word == "--":
+            return
+        name, equals, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
+        flag = name.replace("_", "-")
+        if equals and flag in hints:
+            _check_number(flag, value, _parts(hints[flag]))
+            flag = (
+                flag if typing.get_origin(hints[flag]) is tuple else ""
+            )  # the next word is another argument
+
+
+def _parts(hint: Any) -> set[Any]:
+    """The types and literal values of a hint, such as int and "auto" of `int | Literal["auto"]`."""
+    inner = [item for item in typing.get_args(hint) if item is not ...]
+    return {part for item in inner for part in _parts(item)} if inner else {hint}
+
+
+def _check_number(flag: str, value: str, parts: set[Any]) -> None:
+    """Check a value against the parts of the hint of its option, unless the option is not a number."""
+    literals = sorted(part for part in parts if isinstance(part, str))
+    types = parts - {*literals, type(None)}
+    if not types or not types <= {int, float} or value in (*literals, "None"):
+        return
+    try:
+        (float if float in types else int)(value)
+    except ValueError:
+        allowed = " or ".join(["a number" if float in types else "a whole number", *literals])
+        raise InputError(f"{flag} must be {allowed}; not {value!r}") from None
 
 
 def _merge_repeated(flag: str, words: list[str]) -> list[str]:
