@@ -31,6 +31,7 @@ from avcil.utils.progress import Progress
 
 _DAMAGE = {"missing": "shards missing", NOT_A_FILE: "shards that are links or folders"}
 ACTIONS = {
+    "lost": "run the avcil extract command that made the store again",
     "shard": "delete the shard file and run the avcil extract command that made the store again",
     "foreign": "these files belong to no committed shard; the next avcil extract removes those of killed runs, and "
     "keeps the others",
@@ -190,7 +191,7 @@ def _check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Iterator[
     shard = (entry.shard,)
     if damage := shard_damage(path, entry.shard, entry.bytes):
         what = _DAMAGE.get(damage, "shards with another length than when written")
-        yield StoreProblem("shard", what, shard)
+        yield StoreProblem("shard" if damage == NOT_A_FILE else "lost", what, shard)
         return
     file = path / "shards" / entry.shard
     if file_sha256(file) != entry.sha256:
