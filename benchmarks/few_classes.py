@@ -85,7 +85,7 @@ def lda_predictions(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarr
         rows.append(np.sqrt(weight * (1 - amount) / len(own)) * (own - mean))
         means.append(mean)
     low_rank, centers = np.concatenate(rows), np.array(means)
-    diagonal = np.maximum(diagonal, 1e-6 * diagonal.max())  # of constant features, or without shrinkage
+    diagonal = np.maximum(diagonal, 1e-6 * diagonal.max())  # of constant features
     scaled = low_rank / diagonal
     inner = np.eye(len(low_rank)) + scaled @ low_rank.T
     weights = centers / diagonal - np.linalg.solve(inner, scaled @ centers.T).T @ scaled
@@ -107,7 +107,7 @@ def measure(store: Store, classes: int, clips: int, seed: int, split: str) -> di
         with warnings.catch_warnings():  # of the nearest mean about features that are constant within classes
             warnings.simplefilter("ignore", UserWarning)
             predicted[name] = rival.fit(z, y).predict(others_z)
-    if clips > 1:
+    if clips > 2:  # with two, the shrinkage of each class is 0, and the covariance is singular
         predicted["LDA"] = lda_predictions(x, y, others)
     return {name: 100 * float((own == labels).mean()) for name, own in predicted.items()}
 

@@ -161,7 +161,7 @@ def choose_penalties(moments: Moments, sizes: Sequence[int], start: Sequence[flo
 
 
 def prior_penalties(moments: Moments, sizes: Sequence[int]) -> list[float]:
-    """Center of the prior on the penalty of each block (B,): 20 N / r.
+    """Center of the prior on the penalty of each block (B,): min(20, m) N / r, m features.
 
     r = tr(G_b)^2 / tr(G_b^2) is the effective number of dimensions in which the features of the block differ between
     clips (participation ratio), G_b their scatter. With few dimensions, errors of the features do not average out in
