@@ -86,6 +86,19 @@ def test_repeated_list_option_with_another_name():
     assert args.classes == ("x", "z")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "name", "value"),
+    [
+        (extract.Args, 'clips = "c.csv"\nout = "store"\nshard = "2/4"', "part", "2/4"),
+        (predict.Args, 'model = "m"\nclips = ["a.mp4"]\nerror-rate = 0.2', "alpha", 0.2),
+    ],
+)
+def test_former_names_in_config_files(kind, text, name, value, tmp_path):
+    """A configuration file of an earlier version is read like the former option on the command line."""
+    args = parse("command", kind, ["--config", str(toml(tmp_path, text))])
+    assert getattr(args, name) == value
+
+
 def test_lists_and_switches(tmp_path):
     """Lists are several values, true and false are switches, and arguments after -- are positional."""
     file = toml(tmp_path, 'model = "runs/x"\nclips = ["a.mp4", "b c.mp4"]\njson = true\n')
@@ -151,6 +164,8 @@ def test_config_file_with_byte_order_mark(tmp_path):
         ("train", TrainConfig, ["--learning_rate", "fast"], "--learning-rate must be a number; not 'fast'"),
         ("extract", extract.Args, ["--batch-size", "big"], "--batch-size must be a whole number or auto; not 'big'"),
         ("reproduce", ReproduceConfig, ["--seeds", "0", "1", "x"], "--seeds must be a whole number; not 'x'"),
+        ("train", TrainConfig, ["--epochs", "None"], "--epochs must be a whole number; not 'None'"),
+        ("predict", predict.Args, ["clip.mp4", "--error-rate", "low"], "--error-rate must be a number; not 'low'"),
     ],
 )  # fmt: skip
 def test_value_that_is_not_a_number(command, kind, words, message):

@@ -84,20 +84,33 @@ def _list_flags(kind: type) -> list[str]:
     return flags
 
 
+def _fields_by_name(kind: type) -> dict[str, str]:
+    """The field for each name of an option, current or former, with "_" instead of "-"."""
+    fields = {}
+    for field, hint in typing.get_type_hints(kind, include_extras=True).items():
+        fields[field] = field
+        for item in getattr(hint, "__metadata__", ()):
+            for name in (getattr(item, "name", None), *(getattr(item, "aliases", None) or ())):
+                if name:
+                    fields[name.removeprefix("--").replace("-", "_")] = field
+    return fields
+
+
 def _check_numbers(kind: type, words: list[str]) -> None:
     """Raise InputError for a value that is not a number; tyro's message would name Python types."""
-    hints = {f"--{name.replace('_', '-')}": hint for name, hint in typing.get_type_hints(kind).items()}
+    hints = typing.get_type_hints(kind)
+    fields = {f"--{name.replace('_', '-')}": field for name, field in _fields_by_name(kind).items()}
     flag = ""
     for word in words:
         if word == "--":
             return
         name, equals, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
         flag = name.replace("_", "-")
-        if equals and flag in hints:
-            _check_number(flag, value, _parts(hints[flag]))
-            flag = (
-                flag if typing.get_origin(hints[flag]) is tuple else ""
-            )  # the next word is another argument
+        if equals and flag in fields:
+            hint = hints[fields[flag]]
+            _check_number(flag, value, _parts(hint))
+            if typing.get_origin(hint) is not tuple:
+                flag = ""  # the next word is another argument
 
 
 def _parts(hint: Any) -> set[Any]:
@@ -110,7 +123,9 @@ def _check_number(flag: str, value: str, parts: set[Any]) -> None:
     """Check a value against the parts of the hint of its option, unless the option is not a number."""
     literals = sorted(part for part in parts if isinstance(part, str))
     types = parts - {*literals, type(None)}
-    if not types or not types <= {int, float} or value in (*literals, "None"):
+    if not types or not types <= {int, float} or value in literals:
+        return
+    if value == "None" and type(None) in parts:
         return
     try:
         (float if float in types else int)(value)
@@ -152,12 +167,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _words_of(values: dict[str, Any], source: str, kind: type) -> tuple[list[str], list[str]]:
     """The positional arguments and the options for the keys of a TOML file or recipe."""
     hints = typing.get_type_hints(kind, include_extras=True)
+    fields = _fields_by_name(kind)
     given = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in hints:
+        if name not in fields:
             raise InputError(f"{source}: {unknown_name('key', key, hints)}")
-        given[name] = value
+        given[fields[name]] = value
     positional: list[str] = []
     flags: list[str] = []
     for name in (name for name in hints if name in given):  # positional arguments in the order of the fields
