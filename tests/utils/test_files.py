@@ -34,9 +34,9 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, "no space left on the disk while"),
-        (errno.EDQUOT, "no space left in the disk quota while"),
-        (errno.EFBIG, "the file size limit .* is reached while"),
+        (errno.ENOSPC, "no space left on the disk while .* free some space"),
+        (errno.EDQUOT, "no space left in the disk quota while .* free some space"),
+        (errno.EFBIG, "the file size limit .* is reached while .* raise the limit"),
         (errno.EROFS, "cannot write"),
     ],
 )

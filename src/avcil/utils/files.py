@@ -135,7 +135,8 @@ def disk_error(error: OSError, path: Path) -> Exception:
         free = shutil.disk_usage(folder).free / 2**20
         return StorageError(
             f"{_FULL[error.errno]} while writing {path} ({free:.0f} MiB free on the disk). Finished work is kept: "
-            "make room, or choose another --out, and run the same command again"
+            f"{'raise the limit' if error.errno == errno.EFBIG else 'free some space'}, or choose another --out, and "
+            "run the same command again"
         )
     if error.errno in _REFUSED:
         return StorageError(f"cannot write {path}: {error.strerror}. Choose a writable --out")
