@@ -238,6 +238,14 @@ def test_held_out_clips_stay_held_out(store, tmp_path):
     assert recognizer.snapshot() is before
 
 
+def test_clips_and_labels_from_iterators(store, tmp_path):
+    """Iterators, such as those of Path.glob and map, are read like lists."""
+    recognizer = trained(tmp_path, store, "blade", 1)
+    clips, labels = clips_of(store, ["c2"])
+    recognizer.learn(iter(clips), map(str, labels))
+    assert recognizer.forget(iter(clips), map(str, labels)).forgotten == {"c2": 8}
+
+
 def test_one_value_instead_of_a_list(store, tmp_path):
     """A text would be read as a list of characters, with a confusing message."""
     recognizer = trained(tmp_path, store, "blade", 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def learn(
     background: bool = False,
 ) -> tuple[SavedModel, LearnReport]:
     """Learn clips; see `Recognizer.learn` and `Recognizer.learn_background`."""
+    clips, labels = labeled(clips, labels)
     if BACKGROUND in labels and not background:
         raise InputError(
             f"the label {BACKGROUND} is reserved for clips to be rejected: give them to avcil learn --background, or "
@@ -69,7 +70,6 @@ def learn(
         )
     report_progress = progress or (lambda phase, done, total: None)
     learning = learning_of(state)
-    clips, labels = labeled(clips, labels)
     check_labels({*labels, *state.labels}, "the new clips and the known classes")
     start = time.monotonic()
     usable, unusable = read_features(features_of, clips, state, report_progress)
@@ -121,14 +121,15 @@ def nothing_usable(count: int, problems: Sequence[ClipProblem], held_out: int = 
     return InputError(f"none of the {count} clips can be learned: {'; '.join(reasons)}")
 
 
-def labeled(clips: Sequence[Source], labels: Sequence[str]) -> tuple[list[Source], list[str]]:
+def labeled(clips: Iterable[Source], labels: Iterable[str]) -> tuple[list[Source], list[str]]:
     """Both as lists; InputError unless there is a label for each clip."""
     for name, value in (("clips", clips), ("labels", labels)):
         if isinstance(value, str | Path):  # would be read as a list of characters
             raise InputError(f"{name} must be a list, such as [{str(value)!r}], not one value")
+    clips, labels = list(clips), [str(label) for label in labels]
     if len(clips) != len(labels):
         raise InputError(f"give a label for each clip: there are {len(clips)} clips and {len(labels)} labels")
-    return list(clips), [str(label) for label in labels]
+    return clips, labels
 
 
 def read_features(
