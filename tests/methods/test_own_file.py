@@ -85,9 +85,13 @@ class Mine(GradientMethod):
         ("uses_teacher = True", 'uses_teacher = "no"', "Mine.uses_teacher must be one of False, True; not 'no'"),
         ("uses_teacher = True", 'classifier = "means"', "Mine.classifier must be one of .*; not 'means'"),
         ('("audio-visual", "visual")', '("audio-visual", "video")', "Mine.modalities must be one of .*; not 'video'"),
+        ('("audio-visual", "visual")', '("audio")', r"Mine.modalities must be a tuple, .*; not 'audio'"),
+        ("rehearsal =", "rehersal =", r"Mine.rehersal has no meaning; did you mean rehearsal\?"),
+        ("uses_teacher =", "use_teacher =", r"Mine.use_teacher has no meaning; did you mean uses_teacher\?"),
         ('    name = "mine"\n', "", "Mine must define name"),
         ("def loss", "def los", "Mine must define loss"),
         ("@dataclass(frozen=True, kw_only=True)\n", "", "Mine.Options must be a dataclass"),
+        ("Options = Options", "Options = Options()", "Mine.Options must be a dataclass"),
     ],
 )  # fmt: skip
 def test_misspelled_class_is_an_error(text, instead, message, tmp_path):

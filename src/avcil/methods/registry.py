@@ -7,6 +7,8 @@ group `avcil.methods` (docs/adding-a-method.md).
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import importlib.util
 import inspect
 import sys
@@ -32,12 +34,14 @@ RENAMED = {
 """Attributes of methods written for version 0.1, with their present names. Ignoring them would change the training."""
 FILE_MODULE = "avcil_method_"
 """Beginning of the names of modules that `load_method` imports from files."""
+_SIMILARITY = 0.85
+"""Similarity (difflib) from which an attribute of a method is taken for a misspelled one."""
 _FROM_FILES: dict[str, type[ClosedFormMethod]] = {}
 """Methods that `load_method` loaded from files, by name."""
 
 
 def _check_class(method: type[Method], name: str) -> None:
-    """Refuse a class that does not define what a method needs, and attributes with names or values without meaning.
+    """Refuse a class that does not define what a method needs, misspelled attributes, and values that are not allowed.
 
     Without effect, a misspelled attribute would change the training.
     """
@@ -49,14 +53,26 @@ def _check_class(method: type[Method], name: str) -> None:
     missing = [text for text in ("name", "summary") if not isinstance(getattr(method, text, None), str)]
     if missing := [*missing, *sorted(method.__abstractmethods__)]:
         raise InputError(f"{where} must define {', '.join(missing)} (docs/adding-a-method.md)")
-    if not dataclasses.is_dataclass(method.Options):
+    if not (isinstance(method.Options, type) and dataclasses.is_dataclass(method.Options)):
         raise InputError(
             f"{where}.Options must be a dataclass: put @dataclass(frozen=True, kw_only=True) above it"
         )
-    for attribute, allowed in _allowed_values(method).items():
-        value = inspect.getattr_static(method, attribute)
-        if isinstance(value, property):  # depends on an option
+    allowed_values = _allowed_values(method)
+    for attribute, value in vars(method).items():
+        if attribute.startswith("_") or callable(value) or hasattr(method.__base__, attribute):
             continue
+        if similar := difflib.get_close_matches(attribute, allowed_values, n=1, cutoff=_SIMILARITY):
+            raise InputError(
+                f"{where}.{attribute} has no meaning; did you mean {similar[0]}? (docs/adding-a-method.md)"
+            )
+    for attribute, allowed in allowed_values.items():
+        value = inspect.getattr_static(method, attribute)
+        if isinstance(value, property | functools.cached_property):  # depends on an option
+            continue
+        if attribute == "modalities" and (
+            isinstance(value, str) or not isinstance(value, Sequence) or not value
+        ):
+            raise InputError(f'{where}.modalities must be a tuple, such as ("audio",); not {value!r}')
         values = value if attribute == "modalities" else [value]
         if wrong := [one for one in values if one not in allowed]:
             raise InputError(
