@@ -12,9 +12,12 @@ def run(args: Args) -> None:
     from avcil.reporting.table import stream_facts, summary_table
     from avcil.runs.run_files import read_run
     from avcil.training.distributed import ProcessGroup
+    from avcil.training.resolve import unused_options
     from avcil.training.run import train
     from avcil.training.tracking import where
 
+    if (unused := unused_options(args)) and ProcessGroup.from_environment().is_first:
+        print(f"{args.method} does not use {', '.join(unused)}")
     results = train(args)
     if not ProcessGroup.from_environment().is_first:
         return

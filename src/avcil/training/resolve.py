@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,31 @@ def resolve(config: TrainConfig, store: FeatureStore) -> Resolved:
             store_fingerprint=store.fingerprint,
         ),
     )
+
+
+def unused_options(config: TrainConfig) -> list[str]:
+    """Options that were changed from their defaults but have no effect on the method, as on the command line.
+
+    Raises:
+        InputError: The method is unknown.
+    """
+    method, unused = load_method(config.method), list[str]()
+    if not issubclass(method, GradientMethod):
+        unused += [
+            "epochs",
+            "batch_size",
+            "exemplar_batch_size",
+            "learning_rate",
+            "weight_decay",
+            "selection",
+        ]
+    elif method.batching != "paired":
+        unused += ["exemplar_batch_size"]
+    if method.rehearsal == "none":
+        unused += ["exemplars", "exemplars_per_class"]
+    defaults = {field.name: field.default for field in fields(config)}
+    changed = (name for name in unused if getattr(config, name) != defaults[name])
+    return [f"--{name.replace('_', '-')}" for name in changed]
 
 
 def _learning_settings(
