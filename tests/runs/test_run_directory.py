@@ -90,6 +90,18 @@ def test_other_configuration_is_an_error(store, run):
     )
 
 
+def test_run_of_another_version_of_the_method_is_an_error(store, run):
+    """No options can resume a run of a version without an option, so the message does not ask for them."""
+    file = run / "config.json"
+    value = json.loads(file.read_text())
+    del value["method_options"]["exemplar_batches"]
+    file.write_text(json.dumps(value))
+    with pytest.raises(
+        InputError, match=r"another version of the method av-cil, with other options \(exemplar_batches\)"
+    ):
+        train(config(store, run), quiet=True)
+
+
 def test_finished_run_is_not_changed(store, run, capsys):
     """A finished run that is started again prints that and returns its results, also with other checkpoint_seconds."""
     results = train(config(store, run), quiet=True)

@@ -88,10 +88,14 @@ class RunDirectory:
         if not self.paths.config.exists():
             self.check_no_other_files()
             return False
-        changes = describe_differences(
-            read_config(self.path).to_dict(), json.loads(json.dumps(config.to_dict()))
-        )
-        if changes:
+        old, new = read_config(self.path).to_dict(), json.loads(json.dumps(config.to_dict()))
+        other_options = sorted(old["method_options"].keys() ^ new["method_options"].keys())
+        if old["method"] == new["method"] and other_options:
+            raise InputError(
+                f"{self.path} has a run of another version of the method {new['method']}, with other options "
+                f"({', '.join(other_options)}), so it cannot be resumed. Choose another --out, or remove the folder"
+            )
+        if changes := describe_differences(old, new):
             raise InputError(
                 f"{self.path} has a run with other settings ({changes}). "
                 "Choose another --out, remove the folder, or give the options of this run to resume it"
