@@ -28,7 +28,7 @@ from avcil.methods.base import ClosedFormMethod
 BLADE = ("BLADE", "BLADE, audio", "BLADE, visual")
 
 
-def rivals(gamma: float) -> dict[str, object]:
+def other_classifiers(gamma: float) -> dict[str, object]:
     """Classifiers of scikit-learn by name; gamma of the RBF kernel."""
     return {
         "nearest mean": NearestCentroid(),
@@ -89,7 +89,8 @@ def lda_predictions(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarr
     scaled = low_rank / diagonal
     inner = np.eye(len(low_rank)) + scaled @ low_rank.T
     weights = centers / diagonal - np.linalg.solve(inner, scaled @ centers.T).T @ scaled
-    return (asked @ weights.T - (centers * weights).sum(axis=1) / 2).argmax(axis=1)
+    priors = np.bincount(y) / len(y)
+    return (asked @ weights.T - (centers * weights).sum(axis=1) / 2 + np.log(priors)).argmax(axis=1)
 
 
 def measure(store: Store, classes: int, clips: int, seed: int, split: str) -> dict[str, float]:
@@ -103,10 +104,10 @@ def measure(store: Store, classes: int, clips: int, seed: int, split: str) -> di
     x, others = (x - mean) / deviation, (store.pooled[asked] - mean) / deviation
     basis, _ = np.linalg.qr(x.T)
     z, others_z = coordinates(x, basis), coordinates(others, basis)
-    for name, rival in rivals(gamma=1 / (x.shape[1] * x.var())).items():
+    for name, classifier in other_classifiers(gamma=1 / (x.shape[1] * x.var())).items():
         with warnings.catch_warnings():  # of the nearest mean about features that are constant within classes
             warnings.simplefilter("ignore", UserWarning)
-            predicted[name] = rival.fit(z, y).predict(others_z)
+            predicted[name] = classifier.fit(z, y).predict(others_z)
     if clips > 2:  # with two, the shrinkage of each class is 0, and the covariance is singular
         predicted["LDA"] = lda_predictions(x, y, others)
     return {name: 100 * float((own == labels).mean()) for name, own in predicted.items()}
