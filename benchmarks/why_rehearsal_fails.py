@@ -20,6 +20,8 @@ from avcil.features import FeatureStore
 from avcil.nn.network import Network
 from avcil.runs.run_files import read_run
 from avcil.saved_models.folder import load_model
+from avcil.streams.registry import parse_stream
+from avcil.training.device_config import DeviceConfig
 from avcil.training.task_data import TaskData
 from avcil.utils.files import read_json
 from avcil.utils.tensor_files import load_tensors
@@ -31,7 +33,7 @@ def outputs(
     """Logits (n, K), unit features (n, D) and class numbers (n,) of store rows."""
     table = data.table(rows)
     with torch.no_grad():
-        parts = [network(*table.take(index)) for index in table.batches(256)]
+        parts = [network(audio, visual) for _, (audio, visual) in table.all()]
     logits = torch.cat([part.logits for part in parts])
     return logits, F.normalize(torch.cat([part.feature for part in parts]), dim=1), table.labels
 
@@ -40,7 +42,8 @@ def three_accuracies(run: Path, store: FeatureStore) -> np.ndarray:
     """(steps, 3): head, nearest exemplar mean, head with the given step."""
     record = read_run(run)
     benchmark = record.config.benchmark
-    data = TaskData(store, benchmark, modality=record.modality, dtype=torch.float32)
+    stream = parse_stream("class-incremental").build(store.clips, benchmark, seed=0)
+    data = TaskData(store, stream, modality=record.modality, device_config=DeviceConfig.of("cpu", "float32"))
     final, _, _ = load_model(run / "model")
     sizes = [len(step) for step in benchmark.steps]
     step_of_class = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))

@@ -98,3 +98,32 @@ def test_constants_of_one_module_are_private() -> None:
         if uses[name] == 1 and f"`{name}`" not in texts[path]
     ]
     assert unused == []
+
+
+def top_level_names(module: str) -> set[str]:
+    """Names that a module defines or imports, and its submodules."""
+    names = {other.removeprefix(f"{module}.") for other in MODULES if other.startswith(f"{module}.")}
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def test_scripts_import_existing_names():
+    """No other test runs most scripts, so a renamed or moved name would break them unnoticed."""
+    missing = []
+    for folder in ("benchmarks", "scripts", "docs/theme"):
+        for path in sorted((ROOT / folder).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "avcil":
+                    known = top_level_names(node.module) if node.module in MODULES else set()
+                    missing += [
+                        f"{path.name}: {node.module}.{alias.name}"
+                        for alias in node.names
+                        if alias.name not in known
+                    ]
+    assert missing == []

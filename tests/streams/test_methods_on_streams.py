@@ -35,10 +35,10 @@ STREAMS = (
 ALWAYS_NEW = {"afc", "av-cil", "bic", "lwf", "podnet", "ss-il", "wa"}
 """Methods whose loss needs new classes in each task."""
 CANNOT = {
-    **{(method, stream): "needs new classes" for method in ALWAYS_NEW
+    **{(method, stream): "only clips of new classes" for method in ALWAYS_NEW
        for stream in ("recurring", "blurry", "domain-incremental")},
-    **{(method, stream): "one pass" for method in ("joint", "gdumb") for stream in ("online", "blurry")},
-    **{(method, "class-removal"): "forget single clips" for method in ("rls", "ds-al")},
+    **{(method, stream): "training again" for method in ("joint", "gdumb") for stream in ("online", "blurry")},
+    **{(method, "class-removal"): "forgetting single clips" for method in ("rls", "ds-al")},
     **{(method, "class-removal"): "forget a class" for method in method_names()
        if not issubclass(load_method(method), ClosedFormMethod)},
 }  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-BACKGROUND, _TEXT_COLOR, _MUTED_COLOR = (18, 22, 27), (233, 236, 240), (154, 164, 177)
+BACKGROUND, TEXT_COLOR, _MUTED_COLOR = (18, 22, 27), (233, 236, 240), (154, 164, 177)
 ABOVE_UNIFORM, BELOW_UNIFORM = (130, 177, 255), (255, 154, 98)
 _MIN_DEVIATION = 0.5
 """Minimum range of the bars in percentage points, so that nearly equal weights look equal."""
@@ -81,10 +81,10 @@ def _draw_scale(
     top, height = size // 2 + 2, size
     image.paste(Image.fromarray(scale.legend(right - left, height)), (left, top))
     even = left + round(float(scale.position(1.0)) * (right - left - 1))
-    draw.line([(even, top - 3), (even, top + height + 2)], fill=_TEXT_COLOR, width=2)
+    draw.line([(even, top - 3), (even, top + height + 2)], fill=TEXT_COLOR, width=2)
     below = top + height + size // 3
-    draw.text((left, below), f"{scale.low:.2f}", fill=_TEXT_COLOR, font=font)
-    draw.text((right, below), f"{scale.high:.2f}", fill=_TEXT_COLOR, font=font, anchor="ra")
+    draw.text((left, below), f"{scale.low:.2f}", fill=TEXT_COLOR, font=font)
+    draw.text((right, below), f"{scale.high:.2f}", fill=TEXT_COLOR, font=font, anchor="ra")
     text = "times uniform weight"
     draw.text(((left + right) / 2, below + 1.3 * size), text, fill=_MUTED_COLOR, font=font, anchor="ma")
 
@@ -118,7 +118,7 @@ def _draw_temporal_weights(
     draw.line([(left, base), (right, base)], fill=_MUTED_COLOR)
     text = f"{percents[current]:.1f} % ({differences[current]:+z.1f})"
     middle = (left + right) / 2
-    draw.text((middle, base + reach + 1), text, fill=_TEXT_COLOR, font=font, anchor="ma")
+    draw.text((middle, base + reach + 1), text, fill=TEXT_COLOR, font=font, anchor="ma")
     draw.text(
         (middle, base + reach + 1.3 * size), "temporal weight", fill=_MUTED_COLOR, font=font, anchor="ma"
     )
